@@ -1,0 +1,4 @@
+#ifndef PUPIL_CKPT_H
+#define PUPIL_CKPT_H
+#include "pupil/base.h"
+#endif

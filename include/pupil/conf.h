@@ -1,0 +1,156 @@
+/** conf: YAML into settings that are complete, in range and explainable, through one schema table.
+ *
+ *  The table in src/conf/schema.c gives, for each key, its type, default, range or choices and one sentence.
+ *  Parsing, defaults, `--set`, errors with line and column, "did you mean", the resolved YAML and
+ *  `pupil help config` all come from it. A key is unset where its value here is NULL, or 0 / -1 as the
+ *  comment says; everything else is always filled in.
+ *
+ *  Not collective: rank 0 loads and checks, the others load the resolved text they are given.
+ */
+#ifndef PUPIL_CONF_H
+#define PUPIL_CONF_H
+
+#include "pupil/base.h"
+
+typedef enum { PUPIL_MODE_SPLIT, PUPIL_MODE_CHAINED, PUPIL_MODE_TEACH, PUPIL_MODE_STUDENTS } pupil_mode;
+typedef enum { PUPIL_SOURCE_SCENES, PUPIL_SOURCE_WEBDATASET } pupil_source;
+typedef enum { PUPIL_ACT_PRESET = -1, PUPIL_ACT_GELU, PUPIL_ACT_QUICK_GELU } pupil_act;
+typedef enum { PUPIL_DTYPE_F16, PUPIL_DTYPE_F32 } pupil_dtype;
+typedef enum { PUPIL_VARIANT_PUBLISHED, PUPIL_VARIANT_AS_RELEASED } pupil_variant;
+typedef enum { PUPIL_FD_MEAN, PUPIL_FD_SUM } pupil_fd_reduce;
+
+typedef struct {
+    char **item;
+    int n;
+} pupil_strings;
+
+typedef struct {
+    char *questions;   /* official VQA v2 questions JSON, or NULL */
+    char *annotations; /* official VQA v2 annotations JSON, or NULL */
+} pupil_conf_vqa_files;
+
+typedef struct {
+    int64_t train, test; /* scenes in the training and in the held-out split */
+    int64_t size;        /* pixels a side */
+    int64_t seed;
+    int64_t max_objects; /* 1..6 */
+    int64_t questions;   /* questions a scene */
+} pupil_conf_scenes;
+
+typedef struct {
+    pupil_source source;
+    pupil_conf_scenes scenes;
+    pupil_strings train, test;             /* webdataset: tar paths, with {000..123} braces */
+    pupil_conf_vqa_files vqa_train, vqa_test; /* webdataset: questions about train and test images */
+    int64_t block;                         /* samples a block: the unit of shuffling and of the cache */
+    int64_t window;                        /* blocks shuffled together */
+    bool skip_bad;                         /* on_error: skip | stop */
+} pupil_conf_data;
+
+typedef struct {
+    char *merges;       /* CLIP merges file (.txt or .txt.gz), or NULL: learn from the captions */
+    int64_t vocab_size; /* learned vocabulary: 514 (bytes and specials alone) and up */
+} pupil_conf_tokenizer;
+
+/** A CLIP architecture; 0 (or PUPIL_ACT_PRESET, or NULL) where the preset decides. open_clip's words. */
+typedef struct {
+    char *name; /* preset: ViT-T-16, ViT-S-16, ViT-B-32, ViT-B-16, ViT-L-14, or NULL */
+    int64_t image_size, patch_size, vision_width, vision_layers, vision_head_width;
+    int64_t text_width, text_layers, text_heads, context_length;
+    int64_t embed_dim;
+    pupil_act act;
+} pupil_conf_model;
+
+typedef struct {
+    int64_t steps;      /* optimiser steps */
+    int64_t batch_size; /* global, pairs */
+    int64_t slots;      /* fixed micro-batches a global batch is cut into; a power of two */
+    double lr, wd, beta1, beta2, eps;
+    int64_t warmup; /* steps */
+    double grad_clip_norm; /* 0: no clipping */
+    int64_t seed;
+    bool recompute; /* recompute a slot's activations in backward instead of keeping them */
+} pupil_conf_train;
+
+typedef struct {
+    char *dir;       /* folder with model.safetensors + config.json (+ merges.txt); made here if train.steps > 0 */
+    bool train_here; /* the section teacher.train was given: a missing teacher is trained from scratch */
+    pupil_conf_model model;
+    pupil_conf_train train;
+} pupil_conf_teacher;
+
+typedef struct {
+    pupil_conf_model model;
+    pupil_conf_train train;
+} pupil_conf_student;
+
+typedef struct {
+    double task, crd, icl, fd; /* weights; 0 leaves the term out */
+    pupil_variant icl_variant;
+    pupil_fd_reduce fd_reduce;
+} pupil_conf_loss;
+
+typedef struct {
+    char *dir;
+    pupil_dtype dtype;
+    int64_t segment_blocks; /* blocks a segment file */
+    int64_t high_water;     /* split mode: blocks teachers may be ahead of the students */
+} pupil_conf_cache;
+
+typedef struct {
+    int64_t total, teacher, threads; /* 0: auto */
+    double timeout;                  /* seconds any wait may take before the run ends with a message */
+} pupil_conf_ranks;
+
+typedef struct {
+    bool vqa, retrieval;
+    int64_t vqa_hidden, vqa_epochs, vqa_batch, vqa_answers_min; /* answers seen fewer times are left out */
+    double vqa_lr;
+    int64_t vqa_train_questions; /* at most so many training questions, 0: all */
+    int64_t retrieval_pairs;     /* at most so many held-out pairs, 0: all */
+    int64_t sample_questions;    /* shown in the report */
+    bool pixel_baseline;         /* nearest neighbour on pixels beside the model */
+} pupil_conf_eval;
+
+typedef struct {
+    char *dir; /* the run directory */
+    pupil_mode mode;
+    double checkpoint_seconds;
+    int64_t checkpoint_steps; /* 0: by seconds alone */
+    int64_t keep_checkpoints;
+} pupil_conf_run;
+
+typedef struct {
+    char *file; /* where it came from, for messages */
+    pupil_conf_run run;
+    pupil_conf_ranks ranks;
+    pupil_conf_data data;
+    pupil_conf_tokenizer tokenizer;
+    pupil_conf_teacher teacher;
+    pupil_conf_student student;
+    pupil_conf_loss loss;
+    pupil_conf_cache cache;
+    pupil_conf_eval eval;
+} pupil_conf;
+
+/** Load and check a file. `sets` are n "a.b=v" overrides (named "--set" in messages).
+ *  All errors of the file are found in one go; each is one line
+ *  "file:line:column: what, what was expected[, did you mean X]", appended to `errors` (borrowed).
+ *  0, or PUPIL_EUSER with at least one line in `errors` (also when the file is missing or not YAML). */
+int pupil_conf_load(const char *path, const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors);
+/** The same from text, `path` being only its name in messages. */
+int pupil_conf_parse(const char *path, const char *text, const char *const *sets, int n, pupil_conf **ret,
+                     pupil_buf *errors);
+void pupil_conf_free(pupil_conf **c);
+
+/** The resolved settings as canonical YAML: every key, in table order, values as they read back equal. */
+void pupil_conf_print(const pupil_conf *c, pupil_buf *out);
+/** Like pupil_conf_print() but only keys below the dotted prefix (e.g. "data"), for identities. */
+void pupil_conf_print_section(const pupil_conf *c, const char *prefix, pupil_buf *out);
+/** Lines "key: old -> new" for all keys in which a and b differ, except keys that may change between two
+ *  runs of one run directory (ranks.*, run.mode, run.checkpoint_*, ...: flagged in the table). Count. */
+int pupil_conf_diff(const pupil_conf *a, const pupil_conf *b, pupil_buf *out);
+/** `pupil help config`: every key with type, default, range and sentence. */
+void pupil_conf_help(pupil_buf *out);
+
+#endif

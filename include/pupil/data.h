@@ -1,0 +1,126 @@
+/** data: the same samples at step s on any number of ranks.
+ *
+ *  Data sets (built-in scenes, WebDataset tars), VQA question files, tokenizers, image decoding and
+ *  preprocessing, and the order in which an epoch visits samples. Not collective, all of it: every rank
+ *  opens the same data set and reads the samples it needs. Objects belong to one thread unless said.
+ */
+#ifndef PUPIL_DATA_H
+#define PUPIL_DATA_H
+
+#include "pupil/base.h"
+#include "pupil/conf.h"
+
+/* ---- images ------------------------------------------------------------------------------------- */
+typedef struct {
+    int w, h;
+    uint8_t *rgb; /* [h][w][3], owned by whoever holds the struct */
+} pupil_image;
+void pupil_image_free(pupil_image *im);
+
+/** Decode JPEG, PNG or WebP bytes to RGB as Pillow's convert("RGB") does: grey is spread, palette looked
+ *  up, alpha dropped (`on_white`: composited on white instead), CMYK by Pillow's formula, 16-bit grey
+ *  clipped, EXIF orientation ignored. Refuses more than 2^28 pixels. PUPIL_EFORMAT; reason without a name. */
+int pupil_image_decode(const void *bytes, size_t n, bool on_white, pupil_image *ret);
+/** PNG file bytes (RGB, 8 bit) into `out`. */
+int pupil_image_encode_png(const pupil_image *im, pupil_buf *out);
+
+/** How a tower wants its pixels. */
+typedef enum { PUPIL_RESIZE_SHORTEST, PUPIL_RESIZE_SQUASH, PUPIL_RESIZE_LONGEST } pupil_resize_mode;
+typedef struct {
+    int size;
+    pupil_resize_mode mode;
+    bool bilinear; /* else bicubic, a = -0.5 */
+    double mean[3], std[3];
+} pupil_preprocess;
+/** size px, shortest side + centre crop, bicubic, OpenAI's mean and std. */
+pupil_preprocess pupil_preprocess_default(int size);
+/** Resize and crop exactly as Pillow 9.4 (8-bit fixed point, antialiased) -> out[size][size][3] bytes.
+ *  PUPIL_EFORMAT where a side would become 0. */
+int pupil_preprocess_u8(const pupil_preprocess *p, const pupil_image *im, uint8_t *out);
+/** (u8/255 - mean)/std, HWC bytes -> CHW floats: out[3][size][size]. */
+void pupil_preprocess_normalize(const pupil_preprocess *p, const uint8_t *u8, float *out);
+/** "size=64 mode=shortest interpolation=bicubic mean=... std=..." for identities. */
+void pupil_preprocess_text(const pupil_preprocess *p, pupil_buf *out);
+
+/* ---- data sets ---------------------------------------------------------------------------------- */
+typedef enum { PUPIL_TRAIN, PUPIL_TEST } pupil_split;
+typedef struct pupil_dataset pupil_dataset;
+
+/** Open as data.source says. Tars are indexed once: the index is stored beside each tar as NAME.tar.idx
+ *  (or in `index_dir` when that folder is not writable), checked against the tar's size and mtime. Broken
+ *  samples are counted, named in a warning, and skipped or refused as data.skip_bad says. */
+int pupil_dataset_open(const pupil_conf_data *conf, const char *index_dir, pupil_dataset **ret);
+void pupil_dataset_free(pupil_dataset **d);
+int64_t pupil_dataset_count(const pupil_dataset *d, pupil_split split);
+/** SHA-256 over what the split's samples are (scenes: their recipe; tars: keys, sizes, captions). */
+int pupil_dataset_digest(pupil_dataset *d, pupil_split split, char ret_hex[65]);
+/** Image of sample i. Caller frees. Pure: any rank, any order. */
+int pupil_dataset_image(pupil_dataset *d, pupil_split split, int64_t i, pupil_image *ret);
+int pupil_dataset_captions(const pupil_dataset *d, pupil_split split, int64_t i); /* how many, >= 1 */
+/** Caption k of sample i, owned by the caller. */
+int pupil_dataset_caption(pupil_dataset *d, pupil_split split, int64_t i, int k, char **ret);
+/** Stable key of a sample ("scene-000017", the tar's member key). Owned by the caller. */
+int pupil_dataset_key(pupil_dataset *d, pupil_split split, int64_t i, char **ret);
+
+/* ---- the order of an epoch ---------------------------------------------------------------------- */
+/** Blocks of `block` samples are permuted, then samples are permuted inside windows of `window` permuted
+ *  blocks; a part-filled last block comes last. A pure function of (seed, epoch, position). */
+typedef struct {
+    int64_t samples, block, window;
+    uint64_t seed;
+} pupil_order;
+int64_t pupil_order_blocks(const pupil_order *o);
+/** The block at place `k` (0 .. blocks-1) of epoch `epoch`: the order in which teachers should work. */
+int64_t pupil_order_block(const pupil_order *o, int64_t epoch, int64_t k);
+/** The sample at position `pos` (0 .. samples-1) of `epoch`. */
+int64_t pupil_order_sample(const pupil_order *o, int64_t epoch, int64_t pos);
+/** Places 0 .. n-1 of `epoch` that must be published before position `pos` can be read: returns n. */
+int64_t pupil_order_needs(const pupil_order *o, int64_t pos);
+
+/* ---- tokenizer ---------------------------------------------------------------------------------- */
+/** CLIP's byte-level BPE: ids = 256 bytes, 256 bytes+</w>, merges, <|startoftext|>, <|endoftext|>.
+ *  Text is HTML-unescaped twice, stripped, white space collapsed, lower-cased (Unicode), split by CLIP's
+ *  pattern, as open_clip's SimpleTokenizer does without ftfy. */
+typedef struct pupil_tokenizer pupil_tokenizer;
+/** From a merges file: bpe_simple_vocab_16e6.txt(.gz) or merges.txt (first line a header; merges after it,
+ *  at most vocab 49408 when the file is CLIP's). */
+int pupil_tokenizer_load(const char *path, pupil_tokenizer **ret);
+/** Learn a vocabulary of `vocab_size` ids from n texts: byte-pair merges by count, ties by bytes. Deterministic. */
+int pupil_tokenizer_learn(const char *const *texts, int64_t n, int64_t vocab_size, pupil_tokenizer **ret);
+/** Write as merges.txt, loadable again with the same ids; through publish. */
+int pupil_tokenizer_save(const pupil_tokenizer *t, const char *path);
+void pupil_tokenizer_free(pupil_tokenizer **t);
+int64_t pupil_tokenizer_vocab(const pupil_tokenizer *t);
+/** SHA-256 of the merges in canonical form. */
+void pupil_tokenizer_digest(const pupil_tokenizer *t, char ret_hex[65]);
+/** ids[0..n-1] = start, text, end; cut at `context` with the last id set to end. Returns n (2..context).
+ *  Not padded: captions are packed by true length. Safe from several threads. */
+int pupil_tokenizer_encode(const pupil_tokenizer *t, const char *text, int context, int32_t *ids);
+/** Text of ids, specials included, owned by the caller. */
+char *pupil_tokenizer_decode(const pupil_tokenizer *t, const int32_t *ids, int n);
+
+/* ---- VQA ---------------------------------------------------------------------------------------- */
+typedef struct {
+    int64_t question_id, image; /* image: sample index in its split */
+    char *question;
+    char *question_type, *answer_type; /* answer_type: "yes/no", "number", "other" */
+    char *answers[10];
+    char *answer; /* multiple_choice_answer */
+} pupil_vqa_question;
+typedef struct {
+    pupil_vqa_question *q;
+    int64_t n;
+} pupil_vqa_set;
+/** Questions about a split: generated (scenes) or read from the official VQA v2 JSON pair named in the
+ *  config and joined to samples by image_id (a tar sample's key is its image id, zero-padded as it may
+ *  be). PUPIL_ENOTFOUND if the config names none; PUPIL_EFORMAT with file and place. */
+int pupil_vqa_open(pupil_dataset *d, pupil_split split, pupil_vqa_set **ret);
+void pupil_vqa_free(pupil_vqa_set **s);
+
+/* ---- making data sets --------------------------------------------------------------------------- */
+/** `pupil data scenes --out DIR`: the scenes of `conf` as DIR/{train,test}-000000.tar ... (KEY.png + KEY.txt)
+ *  and DIR/{train,test}_{questions,annotations}.json in the official VQA v2 format. */
+int pupil_scenes_export(const pupil_conf_scenes *conf, const char *dir, int64_t per_tar);
+
+
+#endif

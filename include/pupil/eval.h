@@ -1,0 +1,88 @@
+/** eval: VQA and retrieval, scored by the official rules.
+ *
+ *  Pure functions on embeddings and answers; who computes the embeddings and on which rank is decided above
+ *  (role). Everything is deterministic in its seed. Not collective.
+ */
+#ifndef PUPIL_EVAL_H
+#define PUPIL_EVAL_H
+
+#include "pupil/base.h"
+#include "pupil/data.h"
+
+/* ---- the official VQA v2 accuracy (GT-Vision-Lab/VQA vqaEval.py) ---------------------------------- */
+/** processPunctuation then processDigitArticle, with all quirks, into a fresh string. */
+char *pupil_vqa_normalize(const char *answer);
+/** Leave-one-out accuracy of `answer` against 10 answers: 0, 0.3, 0.6, 0.9 or 1 as vqaEval computes it: \n \t
+ *  to spaces and strip always; normalisation of both sides only if the ten are not all identical. */
+double pupil_vqa_accuracy(const char *answer, char *const answers[10]);
+
+typedef struct {
+    char *name; /* question type or answer type; owned */
+    int64_t n;
+    double accuracy; /* percent, not rounded */
+} pupil_vqa_group;
+typedef struct {
+    double overall; /* percent */
+    int64_t n;
+    pupil_vqa_group *question_type, *answer_type; /* sorted by name */
+    int n_question_type, n_answer_type;
+} pupil_vqa_score;
+/** Score answer[i] for question i of the set. */
+void pupil_vqa_score_set(const pupil_vqa_set *set, char *const *answer, pupil_vqa_score *ret);
+void pupil_vqa_score_free(pupil_vqa_score *s);
+
+/* ---- the answer list and soft targets ------------------------------------------------------------- */
+typedef struct {
+    char **answer;
+    int n;
+} pupil_answers;
+/** Normalised multiple_choice_answer strings of the training set seen >= min_count times, in order of first
+ *  appearance (kd-methods 3.3: the list is stored, never recomputed from hash order). */
+void pupil_answers_build(const pupil_vqa_set *train, int min_count, pupil_answers *ret);
+void pupil_answers_free(pupil_answers *a);
+/** target[n]: 0, .3, .6, .9, 1 by the number of the ten annotators who gave each listed answer. */
+void pupil_answers_target(const pupil_answers *a, const pupil_vqa_question *q, float *target);
+
+/* ---- the probe ------------------------------------------------------------------------------------ */
+typedef enum { PUPIL_PROBE_FULL, PUPIL_PROBE_QUESTION, PUPIL_PROBE_IMAGE } pupil_probe_inputs;
+typedef struct {
+    pupil_probe_inputs inputs;
+    int64_t dim; /* embedding width d; inputs are [v; q; v*q; |v-q|] (4d), q alone, or v alone */
+    int64_t hidden, epochs, batch;
+    double lr;
+    uint64_t seed;
+} pupil_probe_conf;
+/** Embeddings of images [n_images][dim] and, per question, of its text [n][dim]; both L2-normalised here. */
+typedef struct {
+    const float *image, *question;
+    const int64_t *image_row; /* per question: its row in `image` */
+    int64_t n_images, n;
+} pupil_probe_data;
+/** Train on `train` with soft-label BCE (sum over answers, mean over the batch), AdamW, cosine; predict the
+ *  argmax answer of each test question into ret_answer[n_test] (indices in the answer list). Two layers:
+ *  Linear -> GELU -> Linear. `tick(ctx, done, of)` may be NULL. Uses the calling thread's BLAS only.
+ *  target: [train->n][n_answers]. PUPIL_ENUMERIC if the loss leaves the finite numbers. */
+int pupil_probe_run(const pupil_probe_conf *c, const pupil_probe_data *train, const float *target, int n_answers,
+                    const pupil_probe_data *test, int32_t *ret_answer, void (*tick)(void *, int64_t, int64_t), void *ctx);
+/** Most frequent answer of each question type in `train`, for `test` (the "majority" baseline). Indices. */
+void pupil_majority_answers(const pupil_vqa_set *train, const pupil_answers *a, const pupil_vqa_set *test,
+                            int32_t *ret_answer);
+
+/* ---- retrieval ------------------------------------------------------------------------------------ */
+typedef struct {
+    double r1, r5, r10; /* fractions */
+    double mean_rank, median_rank; /* 1-based; median as open_clip: floor of the 0-based median, plus 1 */
+} pupil_recall;
+/** Square protocol (open_clip): pair i<->i over n rows of image[n][dim] and text[n][dim], any scale (normalised
+ *  here). rank = greater scores + equal scores at a lower index. Memory O(n * 256). */
+int pupil_retrieval_square(const float *image, const float *text, int64_t n, int64_t dim, pupil_recall *ret_image_to_text,
+                           pupil_recall *ret_text_to_image);
+/** The same from a similarity matrix [n][n] (tests, and the pixel baseline). */
+void pupil_retrieval_matrix(const double *similarity, int64_t n, pupil_recall *ret_image_to_text,
+                            pupil_recall *ret_text_to_image);
+/** Nearest neighbour on pixels: each test picture is given the caption of the nearest training picture; R@1 =
+ *  fraction whose group id equals. train/test: [n][bytes] u8. Label arrays are caller-defined ids. */
+double pupil_pixel_nearest(const uint8_t *train, const int64_t *train_label, int64_t n_train, const uint8_t *test,
+                           const int64_t *test_label, int64_t n_test, int64_t bytes);
+
+#endif

@@ -1,0 +1,4 @@
+#ifndef PUPIL_LOSS_H
+#define PUPIL_LOSS_H
+#include "pupil/base.h"
+#endif

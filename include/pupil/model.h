@@ -1,0 +1,4 @@
+#ifndef PUPIL_MODEL_H
+#define PUPIL_MODEL_H
+#include "pupil/base.h"
+#endif

@@ -1,0 +1,4 @@
+#ifndef PUPIL_PAR_H
+#define PUPIL_PAR_H
+#include "pupil/base.h"
+#endif

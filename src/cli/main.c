@@ -1,0 +1,2 @@
+#include "pupil/base.h"
+int main(void) { return 0; }

@@ -1,0 +1,3 @@
+/* data: placeholder */
+#include "pupil/base.h"
+typedef int pupil_data_empty;

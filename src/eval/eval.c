@@ -1,0 +1,3 @@
+/* eval: placeholder */
+#include "pupil/base.h"
+typedef int pupil_eval_empty;

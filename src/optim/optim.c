@@ -1,0 +1,3 @@
+/* optim: placeholder */
+#include "pupil/base.h"
+typedef int pupil_optim_empty;

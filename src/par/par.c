@@ -1,0 +1,3 @@
+/* par: placeholder */
+#include "pupil/base.h"
+typedef int pupil_par_empty;

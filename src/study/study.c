@@ -1,0 +1,3 @@
+/* study: placeholder */
+#include "pupil/base.h"
+typedef int pupil_study_empty;

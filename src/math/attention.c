@@ -1,0 +1,104 @@
+/* attention.c: softmax(q k^T / sqrt(hd)) v over packed sequences, one (sequence, head) at a time in parallel with
+ * single-threaded small GEMMs. Backward recomputes the probabilities, so nothing of size n x n is kept. */
+#include "kernel.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+/* Rows of z[n, ld] become probabilities over their first len (causal: i+1) entries; the rest becomes 0. */
+PUPIL_CLONES static void softmax_rows(float *z, int64_t n, int64_t ld, int64_t len, bool causal)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float *zi = z + i * ld, top = -INFINITY, sum = 0;
+        int64_t m = causal ? i + 1 : len;
+#pragma omp simd reduction(max : top)
+        for (int64_t j = 0; j < m; j++) top = zi[j] > top ? zi[j] : top;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = 0; j < m; j++) {
+            zi[j] = kernel_exp(zi[j] - top);
+            sum += zi[j];
+        }
+        float inv = 1.0f / sum;
+#pragma omp simd
+        for (int64_t j = 0; j < m; j++) zi[j] *= inv;
+        for (int64_t j = m; j < len; j++) zi[j] = 0;
+    }
+}
+
+/* ds = p * (dp - sum_j dp p) * scale per row, in place of dp. */
+PUPIL_CLONES static void softmax_back_rows(float *dp, const float *p, int64_t n, int64_t len, float scale)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float *di = dp + i * len, s = 0;
+        const float *pi = p + i * len;
+#pragma omp simd reduction(+ : s)
+        for (int64_t j = 0; j < len; j++) s += di[j] * pi[j];
+#pragma omp simd
+        for (int64_t j = 0; j < len; j++) di[j] = pi[j] * (di[j] - s) * scale;
+    }
+}
+
+/* The piece of one (sequence, head): where its queries, keys and values lie. */
+typedef struct {
+    int64_t first, n;  /* key rows */
+    int64_t qrow, nq;  /* query rows */
+    int64_t orow;      /* first output row */
+    bool causal;
+} piece;
+
+static piece piece_of(const int32_t *cu, int64_t s, bool causal, const int32_t *pool)
+{
+    piece c = {.first = cu[s], .n = cu[s + 1] - cu[s], .causal = causal};
+    c.qrow = pool ? pool[s] : c.first;
+    c.nq = pool ? 1 : c.n;
+    c.orow = pool ? s : c.first;
+    if (pool && causal) c.n = c.qrow - c.first + 1;
+    if (pool) c.causal = false;
+    return c;
+}
+
+static void probabilities(float *p, const float *qkv, const piece *c, int64_t h, int64_t width, int64_t hd)
+{
+    int64_t ld = 3 * width;
+    pupil_gemm(false, true, c->nq, c->n, hd, 1.0f / sqrtf((float)hd), qkv + c->qrow * ld + h * hd, ld,
+               qkv + c->first * ld + width + h * hd, ld, 0, p, c->n);
+    softmax_rows(p, c->nq, c->n, c->n, c->causal);
+}
+
+void pupil_attention_forward(float *out, const float *qkv, const int32_t *cu, int64_t nseq, int64_t heads, int64_t hd,
+                             bool causal, const int32_t *pool)
+{
+    int64_t width = heads * hd, ld = 3 * width;
+#pragma omp parallel for schedule(static) num_threads(kernel_threads((double)cu[nseq] * (double)width * 16))
+    for (int64_t sh = 0; sh < nseq * heads; sh++) {
+        int64_t s = sh / heads, h = sh % heads;
+        piece c = piece_of(cu, s, causal, pool);
+        float *p = kernel_scratch((size_t)(c.nq * c.n) * sizeof *p);
+        probabilities(p, qkv, &c, h, width, hd);
+        pupil_gemm(false, false, c.nq, hd, c.n, 1, p, c.n, qkv + c.first * ld + 2 * width + h * hd, ld, 0,
+                   out + c.orow * width + h * hd, width);
+    }
+}
+
+void pupil_attention_backward(float *dqkv, const float *dout, const float *qkv, const int32_t *cu, int64_t nseq,
+                              int64_t heads, int64_t hd, bool causal, const int32_t *pool)
+{
+    int64_t width = heads * hd, ld = 3 * width;
+    if (pool) memset(dqkv, 0, (size_t)(cu[nseq] * ld) * sizeof *dqkv);
+#pragma omp parallel for schedule(static) num_threads(kernel_threads((double)cu[nseq] * (double)width * 16))
+    for (int64_t sh = 0; sh < nseq * heads; sh++) {
+        int64_t s = sh / heads, h = sh % heads;
+        piece c = piece_of(cu, s, causal, pool);
+        const float *q = qkv + c.qrow * ld + h * hd, *k = qkv + c.first * ld + width + h * hd, *v = k + width;
+        float *dq = dqkv + c.qrow * ld + h * hd, *dk = dqkv + c.first * ld + width + h * hd, *dv = dk + width;
+        const float *dy = dout + c.orow * width + h * hd;
+        float *p = kernel_scratch((size_t)(2 * c.nq * c.n) * sizeof *p), *dp = p + c.nq * c.n;
+        probabilities(p, qkv, &c, h, width, hd);
+        pupil_gemm(true, false, c.n, hd, c.nq, 1, p, c.n, dy, width, 0, dv, ld);
+        pupil_gemm(false, true, c.nq, c.n, hd, 1, dy, width, v, ld, 0, dp, c.n);
+        softmax_back_rows(dp, p, c.nq, c.n, 1.0f / sqrtf((float)hd));
+        pupil_gemm(false, false, c.nq, hd, c.n, 1, dp, c.n, k, ld, 0, dq, ld);
+        pupil_gemm(true, false, c.n, hd, c.nq, 1, dp, c.n, q, ld, 0, dk, ld);
+    }
+}

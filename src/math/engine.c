@@ -1,0 +1,63 @@
+/* engine.c: which BLAS kernel runs, how many threads, and the one door to sgemm. */
+#include "kernel.h"
+
+#include <cblas.h>
+#include <omp.h>
+#include <string.h>
+#include <strings.h>
+
+static int threads = 1;
+
+const char *pupil_blas_kernel(void) { return openblas_get_corename(); }
+
+const char *pupil_blas_better_kernel(void)
+{
+#if defined(__x86_64__)
+    static const char *const avx512[] = {"SkylakeX", "Cooperlake", "SapphireRapids", "Zen"};
+    static const char *const avx2[] = {"Haswell", "Zen", "SkylakeX", "Cooperlake", "SapphireRapids"};
+    const char *now = pupil_blas_kernel();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+        for (int i = 0; i < PUPIL_COUNT(avx512); i++)
+            if (!strcasecmp(now, avx512[i])) return NULL;
+        return "SKYLAKEX";
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        for (int i = 0; i < PUPIL_COUNT(avx2); i++)
+            if (!strcasecmp(now, avx2[i])) return NULL;
+        return "HASWELL";
+    }
+#endif
+    return NULL;
+}
+
+void pupil_math_set_threads(int n)
+{
+    threads = PUPIL_MAX(1, n);
+    omp_set_dynamic(0);
+    omp_set_num_threads(threads);
+    openblas_set_num_threads(threads);
+}
+
+int pupil_math_threads(void) { return threads; }
+
+int kernel_threads(double work) { return work < 20000 ? 1 : threads; }
+
+void *kernel_scratch(size_t bytes)
+{
+    static _Thread_local void *block;
+    static _Thread_local size_t have;
+    if (bytes > have) {
+        pupil_free_(block);
+        block = pupil_alloc(bytes);
+        have = bytes;
+    }
+    return block;
+}
+
+void pupil_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                const float *b, int64_t ldb, float beta, float *c, int64_t ldc)
+{
+    if (m == 0 || n == 0) return;
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (blasint)m, (blasint)n,
+                (blasint)k, alpha, a, (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
+}

@@ -1,3 +1,0 @@
-/* math: placeholder */
-#include "pupil/base.h"
-typedef int pupil_math_empty;

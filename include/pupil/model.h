@@ -1,4 +1,115 @@
+/** model: a table of tensors and two walks over it; safetensors in and out.
+ *
+ *  A CLIP model is an architecture, a table (name, shape, offset, init, decay) and one flat array of floats. The
+ *  table is the checkpoint index, the reduction plan and the optimiser's map; names are open_clip's, so
+ *  model.safetensors is an open_clip checkpoint. Not collective, all of it; nothing here knows of ranks.
+ */
 #ifndef PUPIL_MODEL_H
 #define PUPIL_MODEL_H
+
 #include "pupil/base.h"
+#include "pupil/conf.h"
+
+/* ---- the table ---------------------------------------------------------------------------------- */
+typedef enum { PUPIL_INIT_CONST, PUPIL_INIT_NORMAL } pupil_init;
+typedef struct {
+    char name[96];
+    int ndim;
+    int64_t shape[4];
+    int64_t offset, count; /* in floats; offsets are multiples of 16, gaps are zero */
+    pupil_init init;
+    double value; /* the constant, or the standard deviation */
+    bool decay;   /* weight decay applies: two dimensions or more */
+} pupil_tensor;
+typedef struct {
+    pupil_tensor *t;
+    int64_t n, cap;
+    int64_t total; /* floats of the flat array */
+} pupil_table;
+/** Append a tensor; returns its offset. */
+int64_t pupil_table_add(pupil_table *t, const char *name, int ndim, const int64_t *shape, pupil_init init, double value);
+const pupil_tensor *pupil_table_find(const pupil_table *t, const char *name); /* or NULL */
+/** Fill params[total] from (seed, tensor name): the same on every rank. */
+void pupil_table_init(const pupil_table *t, uint64_t seed, float *params);
+void pupil_table_free(pupil_table *t);
+
+/* ---- architecture ------------------------------------------------------------------------------- */
+typedef struct {
+    int64_t image_size, patch, v_width, v_layers, v_heads, v_mlp;
+    int64_t context, vocab, t_width, t_layers, t_heads, t_mlp;
+    int64_t embed_dim;
+    bool quick_gelu;
+    double mean[3], std[3];  /* preprocess_cfg */
+    char interpolation[12];  /* "bicubic" | "bilinear" */
+    char resize_mode[12];    /* "shortest" | "squash" | "longest" */
+} pupil_arch;
+/** Architecture of a model section; `vocab` comes from the tokenizer. PUPIL_EUSER: unknown preset (names the
+ *  known ones), sizes that do not divide, or what the preset and the keys leave open. `what`: "student.model". */
+int pupil_arch_from_conf(const pupil_conf_model *conf, int64_t vocab, const char *what, pupil_arch *ret);
+/** open_clip's JSON ({"model_cfg": ..., "preprocess_cfg": ...}), as config.json or open_clip_config.json. */
+int pupil_arch_from_json(const char *path, pupil_arch *ret);
+void pupil_arch_to_json(const pupil_arch *a, pupil_buf *out);
+/** Multiply-add counts x2 of one forward pass: per image, and per caption of `tokens` tokens. */
+double pupil_arch_image_flops(const pupil_arch *a);
+double pupil_arch_text_flops(const pupil_arch *a, double tokens);
+
+/* ---- the model ---------------------------------------------------------------------------------- */
+typedef struct pupil_clip pupil_clip;
+pupil_clip *pupil_clip_new(const pupil_arch *arch);
+void pupil_clip_free(pupil_clip **c);
+const pupil_arch *pupil_clip_arch(const pupil_clip *c);
+/** The table; the caller may append tensors of its own (projection heads) before allocating parameters. */
+pupil_table *pupil_clip_table(pupil_clip *c);
+int64_t pupil_clip_params(const pupil_clip *c, int tower); /* parameters of tower 0 (image), 1 (text), -1 (all) */
+
+/** Activations of one micro-batch, and the scratch backward needs (one for many activations). */
+typedef struct pupil_acts pupil_acts;
+/** Room for `batch` pairs. keep: backward will follow; else layers share memory (inference). */
+pupil_acts *pupil_acts_new(const pupil_clip *c, int64_t batch, bool keep);
+void pupil_acts_free(pupil_acts **a);
+typedef struct pupil_scratch pupil_scratch;
+pupil_scratch *pupil_scratch_new(const pupil_clip *c, int64_t batch);
+void pupil_scratch_free(pupil_scratch **s);
+
+/** out[n,embed_dim] = image features, projected, not normalised, of images[n,3,S,S] (normalised pixels). */
+void pupil_image_forward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *images,
+                         int64_t n, float *out);
+/** grads += d/dparams; dimages[n,3,S,S] (may be NULL) = d/dimages. After forward with the same acts. */
+void pupil_image_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout,
+                          float *grads, float *dimages);
+/** Captions packed: caption i is ids[cu[i]] .. ids[cu[i+1]-1], its last id the end token. A causal tower's
+ *  output there does not depend on padding, so none is carried (DESIGN 5.10). */
+void pupil_text_forward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const int32_t *ids,
+                        const int32_t *cu, int64_t n, float *out);
+void pupil_text_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout,
+                         float *grads);
+/** exp(logit_scale). */
+double pupil_clip_scale(const pupil_clip *c, const float *params);
+int64_t pupil_clip_scale_offset(const pupil_clip *c);
+/** Bytes of activations for `batch` pairs with captions of `tokens` tokens on average. */
+double pupil_acts_bytes(const pupil_arch *a, int64_t batch, double tokens, bool keep);
+
+/* ---- safetensors -------------------------------------------------------------------------------- */
+typedef struct pupil_safetensors pupil_safetensors;
+/** Map a file and check its header: sizes, overlaps, names, dtypes. PUPIL_EFORMAT names the tensor. */
+int pupil_safetensors_open(const char *path, pupil_safetensors **ret);
+void pupil_safetensors_close(pupil_safetensors **s);
+/** Copy a tensor as float32; its shape must be ndim/shape (trailing 1s do not count). PUPIL_ENOTFOUND | PUPIL_EFORMAT |
+ *  PUPIL_ENUMERIC (a value that is not finite). */
+int pupil_safetensors_read(const pupil_safetensors *s, const char *name, int ndim, const int64_t *shape, float *out);
+bool pupil_safetensors_has(const pupil_safetensors *s, const char *name);
+/** Write the table's tensors as F32, through publish. */
+int pupil_safetensors_write(const char *path, const pupil_table *t, const float *params);
+
+/* ---- a model folder: model.safetensors + config.json ---------------------------------------------- */
+/** Architecture of DIR/config.json (or open_clip_config.json). */
+int pupil_model_dir_arch(const char *dir, pupil_arch *ret);
+/** Parameters of DIR/model.safetensors (or open_clip_model.safetensors) into params of c's table; tensors the
+ *  caller appended (names beginning with "loss.") are left alone. */
+int pupil_model_dir_load(const char *dir, pupil_clip *c, float *params);
+/** Write both files. */
+int pupil_model_dir_save(const char *dir, const pupil_clip *c, const float *params);
+/** SHA-256 of the weights file. */
+int pupil_model_dir_digest(const char *dir, char ret_hex[65]);
+
 #endif

@@ -1,0 +1,223 @@
+/* arch.c: architectures from presets (open_clip's model_configs), from YAML sections and from open_clip's JSON; their cost. */
+#include "pupil/model.h"
+
+#include <jansson.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int64_t embed, image, patch, v_width, v_layers, t_width, t_heads, t_layers;
+} presets[] = {
+    {"ViT-T-16", 512, 224, 16, 192, 12, 384, 6, 12},   {"ViT-S-16", 384, 224, 16, 384, 12, 384, 6, 12},
+    {"ViT-B-32", 512, 224, 32, 768, 12, 512, 8, 12},   {"ViT-B-16", 512, 224, 16, 768, 12, 512, 8, 12},
+    {"ViT-L-14", 768, 224, 14, 1024, 24, 768, 12, 12},
+};
+
+static void defaults(pupil_arch *a)
+{
+    static const double mean[3] = {0.48145466, 0.4578275, 0.40821073}, std[3] = {0.26862954, 0.26130258, 0.27577711};
+    *a = (pupil_arch){.context = 77};
+    memcpy(a->mean, mean, sizeof mean);
+    memcpy(a->std, std, sizeof std);
+    strcpy(a->interpolation, "bicubic");
+    strcpy(a->resize_mode, "shortest");
+}
+
+static int check(const pupil_arch *a, const char *what)
+{
+    const struct {
+        const char *name;
+        int64_t v, max;
+    } sizes[] = {{"image_size", a->image_size, 4096}, {"patch_size", a->patch, 1024},    {"vision_width", a->v_width, 16384},
+                 {"vision_layers", a->v_layers, 256}, {"vision heads", a->v_heads, 1024}, {"vision mlp width", a->v_mlp, 131072},
+                 {"context_length", a->context, 4096}, {"vocab_size", a->vocab, 1 << 22}, {"text_width", a->t_width, 16384},
+                 {"text_layers", a->t_layers, 256},    {"text_heads", a->t_heads, 1024},  {"text mlp width", a->t_mlp, 131072},
+                 {"embed_dim", a->embed_dim, 16384}};
+    for (int i = 0; i < PUPIL_COUNT(sizes); i++)
+        if (sizes[i].v < 1 || sizes[i].v > sizes[i].max)
+            return pupil_fail(PUPIL_EUSER, "%s: %s is %lld, expected 1 to %lld%s", what, sizes[i].name,
+                              (long long)sizes[i].v, (long long)sizes[i].max,
+                              sizes[i].v == 0 ? "; give it, or a preset name" : "");
+    if (a->image_size % a->patch)
+        return pupil_fail(PUPIL_EUSER, "%s: image_size %lld is no multiple of patch_size %lld", what,
+                          (long long)a->image_size, (long long)a->patch);
+    if (a->v_width % a->v_heads || a->t_width % a->t_heads)
+        return pupil_fail(PUPIL_EUSER, "%s: a width is no multiple of its heads (vision %lld/%lld, text %lld/%lld)", what,
+                          (long long)a->v_width, (long long)a->v_heads, (long long)a->t_width, (long long)a->t_heads);
+    return 0;
+}
+
+static void set(int64_t *to, int64_t from)
+{
+    if (from > 0) *to = from;
+}
+
+int pupil_arch_from_conf(const pupil_conf_model *conf, int64_t vocab, const char *what, pupil_arch *ret)
+{
+    pupil_arch a;
+    defaults(&a);
+    int64_t head_width = 64;
+    if (conf->name) {
+        int i = 0;
+        while (i < PUPIL_COUNT(presets) && strcmp(presets[i].name, conf->name)) i++;
+        if (i == PUPIL_COUNT(presets))
+            return pupil_fail(PUPIL_EUSER, "%s.name: no preset '%s', expected ViT-T-16, ViT-S-16, ViT-B-32, ViT-B-16 or ViT-L-14",
+                              what, conf->name);
+        a.embed_dim = presets[i].embed;
+        a.image_size = presets[i].image;
+        a.patch = presets[i].patch;
+        a.v_width = presets[i].v_width;
+        a.v_layers = presets[i].v_layers;
+        a.t_width = presets[i].t_width;
+        a.t_heads = presets[i].t_heads;
+        a.t_layers = presets[i].t_layers;
+    }
+    set(&a.image_size, conf->image_size);
+    set(&a.patch, conf->patch_size);
+    set(&a.v_width, conf->vision_width);
+    set(&a.v_layers, conf->vision_layers);
+    set(&head_width, conf->vision_head_width);
+    set(&a.t_width, conf->text_width);
+    set(&a.t_layers, conf->text_layers);
+    set(&a.t_heads, conf->text_heads);
+    set(&a.context, conf->context_length);
+    set(&a.embed_dim, conf->embed_dim);
+    a.vocab = vocab;
+    a.quick_gelu = conf->act == PUPIL_ACT_QUICK_GELU;
+    if (a.v_width && a.v_width % head_width)
+        return pupil_fail(PUPIL_EUSER, "%s: vision_width %lld is no multiple of vision_head_width %lld", what,
+                          (long long)a.v_width, (long long)head_width);
+    a.v_heads = a.v_width / head_width;
+    if (a.t_heads == 0) a.t_heads = PUPIL_MAX(1, a.t_width / 64);
+    a.v_mlp = 4 * a.v_width;
+    a.t_mlp = 4 * a.t_width;
+    PUPIL_TRY(check(&a, what));
+    *ret = a;
+    return 0;
+}
+
+static int64_t whole(const json_t *o, const char *key, int64_t otherwise)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_integer(v) ? (int64_t)json_integer_value(v) : otherwise;
+}
+
+static double number(const json_t *o, const char *key, double otherwise)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : otherwise;
+}
+
+static void triple(const json_t *list, double to[3])
+{
+    if (!json_is_array(list) || json_array_size(list) != 3) return;
+    for (size_t i = 0; i < 3; i++)
+        if (json_is_number(json_array_get(list, i))) to[i] = json_number_value(json_array_get(list, i));
+}
+
+static void word(const json_t *o, const char *key, char to[12])
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    if (s) snprintf(to, 12, "%s", s);
+}
+
+/* Keys that change the architecture into one this code does not compute. */
+static int refuse_unknown(const char *path, const json_t *model, const json_t *v, const json_t *t)
+{
+    static const char *const not_ours[] = {"timm_model_name", "hf_model_name", "attentional_pool", "no_ln_pre", "pool_type",
+                                           "ls_init_value", "attn_pooler_queries", "custom_text", "multimodal_cfg", "norm_kwargs"};
+    const json_t *in[] = {model, v, t};
+    for (int i = 0; i < PUPIL_COUNT(in); i++)
+        for (int k = 0; k < PUPIL_COUNT(not_ours); k++)
+            if (json_is_true(json_object_get(in[i], not_ours[k])) || json_is_string(json_object_get(in[i], not_ours[k])))
+                return pupil_fail(PUPIL_EFORMAT, "%s: model_cfg uses '%s'; only CLIP's own ViT and text towers can be loaded so far",
+                                  path, not_ours[k]);
+    return 0;
+}
+
+static int from_json(const char *path, const json_t *root, pupil_arch *a)
+{
+    const json_t *model = json_object_get(root, "model_cfg"), *pre = json_object_get(root, "preprocess_cfg");
+    const json_t *v = json_object_get(model, "vision_cfg"), *t = json_object_get(model, "text_cfg");
+    if (!json_is_object(v) || !json_is_object(t))
+        return pupil_fail(PUPIL_EFORMAT, "%s: expected open_clip's {\"model_cfg\": {\"vision_cfg\": {...}, \"text_cfg\": {...}}}", path);
+    PUPIL_TRY(refuse_unknown(path, model, v, t));
+    defaults(a);
+    a->embed_dim = whole(model, "embed_dim", 0);
+    a->quick_gelu = json_is_true(json_object_get(model, "quick_gelu"));
+    a->image_size = whole(v, "image_size", 224);
+    a->patch = whole(v, "patch_size", 16);
+    a->v_width = whole(v, "width", 768);
+    a->v_layers = whole(v, "layers", 12);
+    int64_t head_width = whole(v, "head_width", 64);
+    if (head_width < 1 || a->v_width % head_width) return pupil_fail(PUPIL_EFORMAT, "%s: vision head_width does not divide width", path);
+    a->v_heads = a->v_width / head_width;
+    a->v_mlp = (int64_t)((double)a->v_width * number(v, "mlp_ratio", 4));
+    a->context = whole(t, "context_length", 77);
+    a->vocab = whole(t, "vocab_size", 49408);
+    a->t_width = whole(t, "width", 512);
+    a->t_heads = whole(t, "heads", 8);
+    a->t_layers = whole(t, "layers", 12);
+    a->t_mlp = (int64_t)((double)a->t_width * number(t, "mlp_ratio", 4));
+    triple(json_object_get(pre, "mean"), a->mean);
+    triple(json_object_get(pre, "std"), a->std);
+    word(pre, "interpolation", a->interpolation);
+    word(pre, "resize_mode", a->resize_mode);
+    int r = check(a, path);
+    return r == PUPIL_EUSER ? PUPIL_EFORMAT : r;
+}
+
+int pupil_arch_from_json(const char *path, pupil_arch *ret)
+{
+    char *text;
+    PUPIL_TRY(pupil_read_file(path, 1 << 20, &text, NULL));
+    json_error_t e;
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, &e);
+    pupil_free(&text);
+    if (!root) return pupil_fail(PUPIL_EFORMAT, "%s:%d:%d: %s", path, e.line, e.column, e.text);
+    pupil_arch a;
+    int r = from_json(path, root, &a);
+    json_decref(root);
+    if (r == 0) *ret = a;
+    return r;
+}
+
+void pupil_arch_to_json(const pupil_arch *a, pupil_buf *out)
+{
+    pupil_buf_printf(out, "{\n \"model_cfg\": {\n  \"embed_dim\": %lld,\n  \"quick_gelu\": %s,\n", (long long)a->embed_dim,
+                     a->quick_gelu ? "true" : "false");
+    pupil_buf_printf(out, "  \"vision_cfg\": {\"image_size\": %lld, \"layers\": %lld, \"width\": %lld, \"head_width\": %lld, \"patch_size\": %lld, \"mlp_ratio\": ",
+                     (long long)a->image_size, (long long)a->v_layers, (long long)a->v_width,
+                     (long long)(a->v_width / a->v_heads), (long long)a->patch);
+    pupil_buf_json_num(out, (double)a->v_mlp / (double)a->v_width);
+    pupil_buf_printf(out, "},\n  \"text_cfg\": {\"context_length\": %lld, \"vocab_size\": %lld, \"width\": %lld, \"heads\": %lld, \"layers\": %lld, \"mlp_ratio\": ",
+                     (long long)a->context, (long long)a->vocab, (long long)a->t_width, (long long)a->t_heads, (long long)a->t_layers);
+    pupil_buf_json_num(out, (double)a->t_mlp / (double)a->t_width);
+    pupil_buf_puts(out, "}\n },\n \"preprocess_cfg\": {\"mean\": [");
+    for (int i = 0; i < 3; i++) pupil_buf_puts(out, i ? ", " : ""), pupil_buf_json_num(out, a->mean[i]);
+    pupil_buf_puts(out, "], \"std\": [");
+    for (int i = 0; i < 3; i++) pupil_buf_puts(out, i ? ", " : ""), pupil_buf_json_num(out, a->std[i]);
+    pupil_buf_printf(out, "], \"interpolation\": \"%s\", \"resize_mode\": \"%s\"}\n}\n", a->interpolation, a->resize_mode);
+}
+
+/* Forward cost of `layers` blocks over n tokens, the last one for its pooled row alone. */
+static double blocks_flops(double n, double width, double mlp, double layers, bool causal)
+{
+    double attend = causal ? (n + 1) / 2 : n;
+    double full = 2 * n * (4 * width * width + 2 * width * mlp) + 4 * n * attend * width;
+    double last = 2 * n * 3 * width * width + 2 * (width * width + 2 * width * mlp) + 4 * n * width;
+    return full * (layers - 1) + last;
+}
+
+double pupil_arch_image_flops(const pupil_arch *a)
+{
+    double side = (double)(a->image_size / a->patch), np = side * side, w = (double)a->v_width;
+    return 2 * np * w * 3 * (double)(a->patch * a->patch) + 2 * w * (double)a->embed_dim +
+           blocks_flops(np + 1, w, (double)a->v_mlp, (double)a->v_layers, false);
+}
+
+double pupil_arch_text_flops(const pupil_arch *a, double tokens)
+{
+    double w = (double)a->t_width;
+    return 2 * w * (double)a->embed_dim + blocks_flops(tokens, w, (double)a->t_mlp, (double)a->t_layers, true);
+}

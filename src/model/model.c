@@ -1,3 +1,0 @@
-/* model: placeholder */
-#include "pupil/base.h"
-typedef int pupil_model_empty;

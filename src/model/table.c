@@ -1,0 +1,48 @@
+/* table.c: the tensor table. Offsets are multiples of 16 floats, so every tensor starts on a cache line. */
+#include "pupil/model.h"
+
+#include <string.h>
+
+int64_t pupil_table_add(pupil_table *t, const char *name, int ndim, const int64_t *shape, pupil_init init, double value)
+{
+    PUPIL_GROW(t->t, t->n, t->cap);
+    pupil_tensor *x = &t->t[t->n++];
+    *x = (pupil_tensor){.ndim = ndim, .offset = t->total, .count = 1, .init = init, .value = value, .decay = ndim >= 2};
+    PUPIL_REQUIRE(strlen(name) < sizeof x->name && ndim <= 4);
+    strcpy(x->name, name);
+    for (int d = 0; d < ndim; d++) x->count *= x->shape[d] = shape[d];
+    t->total += (x->count + 15) / 16 * 16;
+    return x->offset;
+}
+
+const pupil_tensor *pupil_table_find(const pupil_table *t, const char *name)
+{
+    for (int64_t i = 0; i < t->n; i++)
+        if (!strcmp(t->t[i].name, name)) return &t->t[i];
+    return NULL;
+}
+
+/* A stream of its own for each name, so that adding a tensor does not move the others. */
+static uint64_t name_index(const char *name)
+{
+    uint64_t h = 14695981039346656037u; /* FNV-1a */
+    for (; *name; name++) h = (h ^ (uint8_t)*name) * 1099511628211u;
+    return h;
+}
+
+void pupil_table_init(const pupil_table *t, uint64_t seed, float *params)
+{
+    memset(params, 0, (size_t)t->total * sizeof *params);
+    for (int64_t i = 0; i < t->n; i++) {
+        const pupil_tensor *x = &t->t[i];
+        pupil_rng r = pupil_rng_at(seed, PUPIL_STREAM_INIT, name_index(x->name));
+        for (int64_t j = 0; j < x->count; j++)
+            params[x->offset + j] = (float)(x->init == PUPIL_INIT_CONST ? x->value : x->value * pupil_rng_normal(&r));
+    }
+}
+
+void pupil_table_free(pupil_table *t)
+{
+    pupil_free(&t->t);
+    *t = (pupil_table){0};
+}

@@ -1,3 +1,0 @@
-/* optim: placeholder */
-#include "pupil/base.h"
-typedef int pupil_optim_empty;

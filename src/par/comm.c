@@ -1,0 +1,169 @@
+/* comm.c: starting and ending, splitting, waiting with a bound. The board is one cache line per rank of a node in
+ * shared memory: how many waits the rank has begun and what it is doing, so that a rank that waits too long can
+ * name those it waits for. */
+#include "comm.h"
+
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+    int64_t waits; /* collectives entered */
+    int32_t world_rank, pid;
+    char doing[112];
+} board_line;
+
+static pupil_comm world;
+static double bound = 300;
+static board_line *board; /* of this node, all lines */
+static int board_n, board_me;
+static MPI_Win board_window = MPI_WIN_NULL;
+
+int mpi_status(int code, const char *what)
+{
+    if (code == MPI_SUCCESS) return 0;
+    char text[MPI_MAX_ERROR_STRING];
+    int n = 0;
+    MPI_Error_string(code, text, &n);
+    return pupil_fail(PUPIL_EMPI, "%s: %.*s", what, n, text);
+}
+
+static int board_open(void)
+{
+    MPI_Comm node;
+    MPI_TRY(MPI_Comm_split_type(world.mpi, MPI_COMM_TYPE_SHARED, world.rank, MPI_INFO_NULL, &node), "split by node");
+    MPI_Comm_rank(node, &board_me);
+    MPI_Comm_size(node, &board_n);
+    board_line *mine;
+    int code = MPI_Win_allocate_shared((MPI_Aint)sizeof(board_line), sizeof(board_line), MPI_INFO_NULL, node, &mine, &board_window);
+    if (code == MPI_SUCCESS) {
+        MPI_Aint bytes;
+        int unit;
+        memset(mine, 0, sizeof *mine);
+        mine->world_rank = world.rank;
+        mine->pid = (int32_t)getpid();
+        MPI_Win_shared_query(board_window, 0, &bytes, &unit, &board);
+        MPI_Barrier(node);
+    } else {
+        board_n = 0; /* no shared memory here: messages name nobody */
+    }
+    MPI_Comm_free(&node);
+    return 0;
+}
+
+int pupil_par_start(int *argc, char ***argv, double timeout)
+{
+    int provided, n = 0;
+    char host[MPI_MAX_PROCESSOR_NAME] = "?";
+    MPI_TRY(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+    world.mpi = MPI_COMM_WORLD;
+    MPI_Comm_set_errhandler(world.mpi, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(world.mpi, &world.rank);
+    MPI_Comm_size(world.mpi, &world.size);
+    MPI_Get_processor_name(host, &n);
+    pupil_log_identity(world.rank, world.size, host);
+    bound = timeout;
+    return board_open();
+}
+
+void pupil_par_end(void)
+{
+    if (board_window != MPI_WIN_NULL) MPI_Win_free(&board_window);
+    board = NULL;
+    MPI_Finalize();
+}
+
+_Noreturn void pupil_par_abort(int exit_code)
+{
+    MPI_Abort(MPI_COMM_WORLD, exit_code);
+    _exit(exit_code);
+}
+
+void pupil_par_set_timeout(double seconds) { bound = seconds; }
+
+void pupil_par_phase(const char *what)
+{
+    if (board) snprintf(board[board_me].doing, sizeof board->doing, "%s", what);
+}
+
+bool pupil_par_launched(void)
+{
+    static const char *const marks[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "SLURM_STEP_ID"};
+    for (int i = 0; i < PUPIL_COUNT(marks); i++) {
+        extern char **environ;
+        for (char **e = environ; *e; e++)
+            if (!strncmp(*e, marks[i], strlen(marks[i])) && (*e)[strlen(marks[i])] == '=') return true;
+    }
+    return false;
+}
+
+const char *pupil_par_version(void)
+{
+    static char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int n = 0;
+    MPI_Get_library_version(text, &n);
+    char *comma = strchr(text, ',');
+    if (comma) *comma = 0;
+    return text;
+}
+
+pupil_comm *pupil_par_world(void) { return &world; }
+int pupil_comm_rank(const pupil_comm *c) { return c->rank; }
+int pupil_comm_size(const pupil_comm *c) { return c->size; }
+
+int pupil_comm_split(pupil_comm *c, int color, pupil_comm **ret)
+{
+    MPI_Comm out;
+    MPI_TRY(MPI_Comm_split(c->mpi, color < 0 ? MPI_UNDEFINED : color, c->rank, &out), "MPI_Comm_split");
+    *ret = NULL;
+    if (out == MPI_COMM_NULL) return 0;
+    pupil_comm *n = pupil_alloc(sizeof *n);
+    n->mpi = out;
+    MPI_Comm_set_errhandler(out, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(out, &n->rank);
+    MPI_Comm_size(out, &n->size);
+    *ret = n;
+    return 0;
+}
+
+void pupil_comm_free(pupil_comm **c)
+{
+    if (!*c || *c == &world) {
+        *c = NULL;
+        return;
+    }
+    MPI_Comm_free(&(*c)->mpi);
+    pupil_free(c);
+}
+
+/* One line that names the ranks of this node that have entered fewer waits, then the end of the job. */
+static _Noreturn void give_up(const char *what)
+{
+    pupil_buf late = {0};
+    for (int i = 0; board && i < board_n; i++)
+        if (board[i].waits < board[board_me].waits)
+            pupil_buf_printf(&late, "%srank %d (pid %d, last seen in: %s)", late.len ? ", " : "", board[i].world_rank,
+                             board[i].pid, board[i].doing[0] ? board[i].doing : "start-up");
+    pupil_log(PUPIL_LOG_ERROR, "rank %d waited %.0f s in %s; missing: %s. The run ends; run the same command again to resume "
+              "(ranks.timeout sets this bound)", world.rank, bound, what,
+              late.len ? late.s : "no rank of this node, so one on another node");
+    pupil_par_abort(1);
+}
+
+void pupil_idle(double since, const char *what)
+{
+    sched_yield();
+    if (pupil_now() - since > bound) give_up(what);
+}
+
+int wait_all(int n, MPI_Request *requests, const char *what)
+{
+    if (board) board[board_me].waits++;
+    double since = pupil_now();
+    for (;;) {
+        int done = 0;
+        MPI_TRY(MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE), what);
+        if (done) return 0;
+        pupil_idle(since, what);
+    }
+}

@@ -1,3 +1,0 @@
-/* par: placeholder */
-#include "pupil/base.h"
-typedef int pupil_par_empty;

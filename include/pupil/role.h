@@ -1,4 +1,48 @@
+/** role: the story of a job, to be read from top to bottom in one sitting (src/role/run.c).
+ *
+ *  A run directory (run.dir) holds: resolved.yaml, run.json, merges.txt, metrics.jsonl, checkpoints/, model.safetensors,
+ *  config.json, eval.json, vqa_results.json, samples/, "finished" (the digest of a finished run). A teacher folder
+ *  (teacher.dir) holds model.safetensors, config.json, merges.txt and, when trained here, recipe.yaml,
+ *  metrics.jsonl, checkpoints/.
+ */
 #ifndef PUPIL_ROLE_H
 #define PUPIL_ROLE_H
+
 #include "pupil/base.h"
+#include "pupil/conf.h"
+#include "pupil/par.h"
+
+/** What a job will do and what it costs; made from settings and data alone. */
+typedef struct {
+    int ranks, teachers, students, threads; /* teachers: 0 when all ranks are students from the start */
+    int cores;                              /* usable by this process */
+    bool oversubscribed;
+    bool teacher_train;     /* a teacher must be trained first */
+    bool distils;           /* the loss wants a teacher */
+    bool finished;          /* run.dir holds a finished run of these settings */
+    int64_t samples, blocks, blocks_have; /* blocks_have: already in the cache, -1 where that cannot be known yet */
+    double image_flops[2], text_flops[2]; /* teacher, student: one forward pass; text at `tokens` tokens */
+    double tokens;                        /* tokens a caption, mean of a sample */
+    double teacher_train_flops, cache_flops, student_flops; /* whole phases */
+    int64_t teacher_params, student_params;
+    double cache_bytes;
+    double rank_bytes; /* peak memory a student rank, estimate */
+} pupil_plan;
+
+/** Plan `conf` for `cores` cores (0: those of this process's affinity mask). With `ranks` > 0 the number of ranks is
+ *  given (inside a job). Opens the data set (which may index tars). Not collective. PUPIL_EUSER... */
+int pupil_plan_make(const pupil_conf *conf, int cores, int ranks, pupil_plan *ret);
+/** The plan as a person reads it, or one JSON object. */
+void pupil_plan_print(const pupil_conf *conf, const pupil_plan *p, bool json, pupil_buf *out);
+
+/** Run the job on all ranks of the world: teacher (train, fill the cache), student (train), evaluation. Resumes
+ *  what is unfinished. again: train a finished student once more (teacher and cache stay).
+ *  0 | PUPIL_ESTOP after a signal with a checkpoint saved | errors, agreed by all ranks. Collective over the world. */
+int pupil_role_run(const pupil_conf *conf, bool again);
+
+/** Embeddings of given tensors (oracle layout): reads inputs/images [N,3,H,W] and inputs/token_ids [N,ctx] of `in`,
+ *  writes image_features, text_features [N,embed_dim] (before normalisation) and logit_scale (the parameter's exp).
+ *  model_dir: model.safetensors + config.json. Not collective. */
+int pupil_role_embed(const char *model_dir, const char *in, const char *out);
+
 #endif

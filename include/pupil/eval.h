@@ -10,10 +10,11 @@
 #include "pupil/data.h"
 
 /* ---- the official VQA v2 accuracy (GT-Vision-Lab/VQA vqaEval.py) ---------------------------------- */
-/** processPunctuation then processDigitArticle, with all quirks, into a fresh string. */
+/** processPunctuation then processDigitArticle, with all quirks, into a fresh string. White space and case are
+ *  Unicode's, digits ASCII's. */
 char *pupil_vqa_normalize(const char *answer);
 /** Leave-one-out accuracy of `answer` against 10 answers: 0, 0.3, 0.6, 0.9 or 1 as vqaEval computes it: \n \t
- *  to spaces and strip always; normalisation of both sides only if the ten are not all identical. */
+ *  to spaces and strip always; normalisation of both sides only if the ten are not all identical then. */
 double pupil_vqa_accuracy(const char *answer, char *const answers[10]);
 
 typedef struct {
@@ -24,23 +25,33 @@ typedef struct {
 typedef struct {
     double overall; /* percent */
     int64_t n;
-    pupil_vqa_group *question_type, *answer_type; /* sorted by name */
+    pupil_vqa_group *question_type, *answer_type; /* in order of first appearance, as the official dictionaries */
     int n_question_type, n_answer_type;
 } pupil_vqa_score;
 /** Score answer[i] for question i of the set. */
 void pupil_vqa_score_set(const pupil_vqa_set *set, char *const *answer, pupil_vqa_score *ret);
 void pupil_vqa_score_free(pupil_vqa_score *s);
+/** Python's round(x, decimals), as vqaEval rounds (it uses 2): ties by the exact binary value. decimals <= 30. */
+double pupil_vqa_round(double x, int decimals);
+/** The official accuracy file: {"overall": 73.37, "perQuestionType": {...}, "perAnswerType": {...}}, byte for byte
+ *  as json.dump() writes it for ASCII names. */
+void pupil_vqa_score_json(const pupil_vqa_score *s, int decimals, pupil_buf *out);
 
 /* ---- the answer list and soft targets ------------------------------------------------------------- */
 typedef struct {
     char **answer;
     int n;
+    struct pupil_names *index; /* private: where an answer is found */
 } pupil_answers;
 /** Normalised multiple_choice_answer strings of the training set seen >= min_count times, in order of first
  *  appearance (kd-methods 3.3: the list is stored, never recomputed from hash order). */
 void pupil_answers_build(const pupil_vqa_set *train, int min_count, pupil_answers *ret);
+/** A list as it was stored: n distinct answers, copied. */
+void pupil_answers_of(char *const *answer, int n, pupil_answers *ret);
+int pupil_answers_find(const pupil_answers *a, const char *answer); /* its index, or -1 */
 void pupil_answers_free(pupil_answers *a);
-/** target[n]: 0, .3, .6, .9, 1 by the number of the ten annotators who gave each listed answer. */
+/** target[n]: 0, .3, .6, .9, 1 by the number of the ten annotators who gave each listed answer, word for word
+ *  (annotators' strings are not normalised here, as in the published recipe). */
 void pupil_answers_target(const pupil_answers *a, const pupil_vqa_question *q, float *target);
 
 /* ---- the probe ------------------------------------------------------------------------------------ */
@@ -64,7 +75,8 @@ typedef struct {
  *  target: [train->n][n_answers]. PUPIL_ENUMERIC if the loss leaves the finite numbers. */
 int pupil_probe_run(const pupil_probe_conf *c, const pupil_probe_data *train, const float *target, int n_answers,
                     const pupil_probe_data *test, int32_t *ret_answer, void (*tick)(void *, int64_t, int64_t), void *ctx);
-/** Most frequent answer of each question type in `train`, for `test` (the "majority" baseline). Indices. */
+/** The "majority" baseline: for each question of `test` the index of the answer most frequent in `train` for its
+ *  type (over all types where training has none of it); ties to the lower index. `a` must not be empty. */
 void pupil_majority_answers(const pupil_vqa_set *train, const pupil_answers *a, const pupil_vqa_set *test,
                             int32_t *ret_answer);
 

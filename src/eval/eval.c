@@ -1,3 +1,0 @@
-/* eval: placeholder */
-#include "pupil/base.h"
-typedef int pupil_eval_empty;

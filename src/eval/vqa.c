@@ -1,0 +1,208 @@
+/* vqa.c: the official VQA v2 accuracy (GT-Vision-Lab/VQA, vqaEval.py), summed in its order so that rounded
+ * figures agree to the last digit; the answer list, soft targets, and the majority baseline. */
+#include "names.h"
+#include "normalize.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ANNOTATORS = 10 };
+
+static bool all_equal(char *const s[ANNOTATORS])
+{
+    for (int i = 1; i < ANNOTATORS; i++)
+        if (strcmp(s[i], s[0]) != 0) return false;
+    return true;
+}
+
+double pupil_vqa_accuracy(const char *answer, char *const answers[ANNOTATORS])
+{
+    char *side[ANNOTATORS + 1]; /* the annotators', then the answer */
+    for (int i = 0; i <= ANNOTATORS; i++) side[i] = normalize_strip(i < ANNOTATORS ? answers[i] : answer);
+    bool as_written = all_equal(side);
+    bool match[ANNOTATORS];
+    int matches = 0;
+    for (int i = ANNOTATORS; i >= 0; i--) {
+        if (!as_written) {
+            char *raw = side[i];
+            side[i] = pupil_vqa_normalize(raw);
+            pupil_free(&raw);
+        }
+        if (i < ANNOTATORS) matches += match[i] = strcmp(side[i], side[ANNOTATORS]) == 0;
+    }
+    for (int i = 0; i <= ANNOTATORS; i++) pupil_free(&side[i]);
+    double sum = 0;
+    for (int i = 0; i < ANNOTATORS; i++) sum += PUPIL_MIN(1.0, (double)(matches - match[i]) / 3);
+    return sum / ANNOTATORS;
+}
+
+/* ---- scores over a set ---------------------------------------------------------------------------- */
+/* Accuracies summed by group name, groups in order of first appearance. */
+typedef struct {
+    names name;
+    double *sum;
+    int64_t *n, sums, counts; /* sums, counts: allocated */
+} groups;
+
+static void groups_add(groups *g, const char *name, double accuracy)
+{
+    int k = names_add(&g->name, name);
+    PUPIL_GROW(g->sum, k, g->sums);
+    PUPIL_GROW(g->n, k, g->counts);
+    g->sum[k] += accuracy;
+    g->n[k]++;
+}
+
+static pupil_vqa_group *groups_finish(groups *g, int *ret_n)
+{
+    pupil_vqa_group *out = pupil_alloc((size_t)g->name.n * sizeof *out);
+    for (int k = 0; k < g->name.n; k++)
+        out[k] = (pupil_vqa_group){pupil_strdup(g->name.s[k]), g->n[k], 100 * g->sum[k] / (double)g->n[k]};
+    *ret_n = g->name.n;
+    names_free(&g->name);
+    pupil_free(&g->sum);
+    pupil_free(&g->n);
+    return out;
+}
+
+void pupil_vqa_score_set(const pupil_vqa_set *set, char *const *answer, pupil_vqa_score *ret)
+{
+    groups question = {0}, kind = {0};
+    double sum = 0;
+    for (int64_t i = 0; i < set->n; i++) {
+        const pupil_vqa_question *q = &set->q[i];
+        double accuracy = pupil_vqa_accuracy(answer[i], q->answers);
+        sum += accuracy;
+        groups_add(&question, q->question_type, accuracy);
+        groups_add(&kind, q->answer_type, accuracy);
+    }
+    *ret = (pupil_vqa_score){.overall = set->n ? 100 * sum / (double)set->n : 0, .n = set->n};
+    ret->question_type = groups_finish(&question, &ret->n_question_type);
+    ret->answer_type = groups_finish(&kind, &ret->n_answer_type);
+}
+
+void pupil_vqa_score_free(pupil_vqa_score *s)
+{
+    for (int k = 0; k < s->n_question_type; k++) pupil_free(&s->question_type[k].name);
+    for (int k = 0; k < s->n_answer_type; k++) pupil_free(&s->answer_type[k].name);
+    pupil_free(&s->question_type);
+    pupil_free(&s->answer_type);
+    *s = (pupil_vqa_score){0};
+}
+
+double pupil_vqa_round(double x, int decimals)
+{
+    char t[400]; /* a double has at most 309 digits before the point */
+    snprintf(t, sizeof t, "%.*f", PUPIL_MIN(decimals, 30), x);
+    return strtod(t, NULL);
+}
+
+/* An accuracy as Python prints it after round(): no trailing zeros, but 80.0 rather than 80. */
+static void add_rounded(pupil_buf *out, double x, int decimals)
+{
+    pupil_buf_printf(out, "%.*f", PUPIL_MAX(decimals, 1), pupil_vqa_round(x, decimals));
+    while (out->s[out->len - 1] == '0' && out->s[out->len - 2] != '.') out->s[--out->len] = 0;
+}
+
+static void add_groups(pupil_buf *out, const char *key, const pupil_vqa_group *g, int n, int decimals)
+{
+    pupil_buf_printf(out, ", \"%s\": {", key);
+    for (int k = 0; k < n; k++) {
+        if (k) pupil_buf_puts(out, ", ");
+        pupil_buf_json(out, g[k].name);
+        pupil_buf_puts(out, ": ");
+        add_rounded(out, g[k].accuracy, decimals);
+    }
+    pupil_buf_puts(out, "}");
+}
+
+void pupil_vqa_score_json(const pupil_vqa_score *s, int decimals, pupil_buf *out)
+{
+    pupil_buf_puts(out, "{\"overall\": ");
+    add_rounded(out, s->overall, decimals);
+    add_groups(out, "perQuestionType", s->question_type, s->n_question_type, decimals);
+    add_groups(out, "perAnswerType", s->answer_type, s->n_answer_type, decimals);
+    pupil_buf_puts(out, "}");
+}
+
+/* ---- the answer list ------------------------------------------------------------------------------ */
+void pupil_answers_build(const pupil_vqa_set *train, int min_count, pupil_answers *ret)
+{
+    names all = {0};
+    int64_t *count = pupil_alloc((size_t)train->n * sizeof *count);
+    for (int64_t i = 0; i < train->n; i++) {
+        char *s = pupil_vqa_normalize(train->q[i].answer);
+        count[names_add(&all, s)]++;
+        pupil_free(&s);
+    }
+    names *kept = pupil_alloc(sizeof *kept);
+    for (int k = 0; k < all.n; k++)
+        if (count[k] >= min_count) names_add(kept, all.s[k]);
+    names_free(&all);
+    pupil_free(&count);
+    *ret = (pupil_answers){kept->s, kept->n, kept};
+}
+
+void pupil_answers_of(char *const *answer, int n, pupil_answers *ret)
+{
+    names *kept = pupil_alloc(sizeof *kept);
+    for (int k = 0; k < n; k++) names_add(kept, answer[k]);
+    *ret = (pupil_answers){kept->s, kept->n, kept};
+}
+
+int pupil_answers_find(const pupil_answers *a, const char *answer) { return names_find(a->index, answer); }
+
+void pupil_answers_free(pupil_answers *a)
+{
+    if (a->index) names_free(a->index);
+    pupil_free(&a->index);
+    *a = (pupil_answers){0};
+}
+
+void pupil_answers_target(const pupil_answers *a, const pupil_vqa_question *q, float *target)
+{
+    static const float score[] = {0, 0.3f, 0.6f, 0.9f, 1};
+    memset(target, 0, (size_t)a->n * sizeof *target);
+    for (int i = 0; i < ANNOTATORS; i++) {
+        int k = pupil_answers_find(a, q->answers[i]), count = 0;
+        if (k < 0) continue;
+        for (int j = 0; j < ANNOTATORS; j++) count += strcmp(q->answers[j], q->answers[i]) == 0;
+        target[k] = score[PUPIL_MIN(count, PUPIL_COUNT(score) - 1)];
+    }
+}
+
+/* ---- the majority baseline ------------------------------------------------------------------------ */
+static int32_t most_frequent(const int64_t *count, int n)
+{
+    int32_t best = 0;
+    for (int32_t k = 1; k < n; k++)
+        if (count[k] > count[best]) best = k;
+    return best;
+}
+
+void pupil_majority_answers(const pupil_vqa_set *train, const pupil_answers *a, const pupil_vqa_set *test,
+                            int32_t *ret_answer)
+{
+    names type = {0};
+    names_add(&type, ""); /* all types together, for types that training never saw */
+    for (int64_t i = 0; i < train->n; i++) names_add(&type, train->q[i].question_type);
+    int64_t *count = pupil_alloc((size_t)type.n * (size_t)a->n * sizeof *count);
+    for (int64_t i = 0; i < train->n; i++) {
+        char *s = pupil_vqa_normalize(train->q[i].answer);
+        int k = pupil_answers_find(a, s), t = names_find(&type, train->q[i].question_type);
+        pupil_free(&s);
+        if (k < 0) continue;
+        count[k]++;
+        if (t > 0) count[(int64_t)t * a->n + k]++;
+    }
+    int32_t *best = pupil_alloc((size_t)type.n * sizeof *best);
+    for (int t = 0; t < type.n; t++) {
+        best[t] = most_frequent(count + (int64_t)t * a->n, a->n);
+        if (a->n && count[(int64_t)t * a->n + best[t]] == 0) best[t] = best[0];
+    }
+    for (int64_t i = 0; i < test->n; i++)
+        ret_answer[i] = best[PUPIL_MAX(names_find(&type, test->q[i].question_type), 0)];
+    pupil_free(&best);
+    pupil_free(&count);
+    names_free(&type);
+}

@@ -78,14 +78,16 @@ int64_t pupil_order_sample(const pupil_order *o, int64_t epoch, int64_t pos);
 int64_t pupil_order_needs(const pupil_order *o, int64_t pos);
 
 /* ---- tokenizer ---------------------------------------------------------------------------------- */
-/** CLIP's byte-level BPE: ids = 256 bytes, 256 bytes+</w>, merges, <|startoftext|>, <|endoftext|>.
- *  Text is HTML-unescaped twice, stripped, white space collapsed, lower-cased (Unicode), split by CLIP's
- *  pattern, as open_clip's SimpleTokenizer does without ftfy. */
+/** CLIP's byte-level BPE: ids = 256 bytes, 256 bytes+</w>, merges, <start_of_text>, <end_of_text>.
+ *  Text (bytes that are not UTF-8 replaced by U+FFFD) is HTML-unescaped twice, stripped, white space
+ *  collapsed, lower-cased (Unicode), split by CLIP's pattern, as open_clip's SimpleTokenizer does without ftfy. */
 typedef struct pupil_tokenizer pupil_tokenizer;
 /** From a merges file: bpe_simple_vocab_16e6.txt(.gz) or merges.txt (first line a header; merges after it,
- *  at most vocab 49408 when the file is CLIP's). */
+ *  at most vocab 49408 when the file is CLIP's). PUPIL_EFORMAT with file:line unless each merge joins two
+ *  tokens known by then into a new one. */
 int pupil_tokenizer_load(const char *path, pupil_tokenizer **ret);
-/** Learn a vocabulary of `vocab_size` ids from n texts: byte-pair merges by count, ties by bytes. Deterministic. */
+/** Learn a vocabulary of `vocab_size` ids from n texts: byte-pair merges by count, ties by bytes. Deterministic.
+ *  Pairs seen once are left alone, so it may come out smaller: ask pupil_tokenizer_vocab(). */
 int pupil_tokenizer_learn(const char *const *texts, int64_t n, int64_t vocab_size, pupil_tokenizer **ret);
 /** Write as merges.txt, loadable again with the same ids; through publish. */
 int pupil_tokenizer_save(const pupil_tokenizer *t, const char *path);

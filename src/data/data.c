@@ -1,3 +1,0 @@
-/* data: placeholder */
-#include "pupil/base.h"
-typedef int pupil_data_empty;

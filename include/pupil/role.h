@@ -17,7 +17,8 @@ typedef struct {
     int ranks, teachers, students, threads; /* teachers: 0 when all ranks are students from the start */
     int cores;                              /* usable by this process */
     bool oversubscribed;
-    bool teacher_train;     /* a teacher must be trained first */
+    bool teacher;           /* there is a teacher, or there will be */
+    bool teacher_train;     /* it must be trained first */
     bool distils;           /* the loss wants a teacher */
     bool finished;          /* run.dir holds a finished run of these settings */
     int64_t samples, blocks, blocks_have; /* blocks_have: already in the cache, -1 where that cannot be known yet */

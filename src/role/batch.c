@@ -1,0 +1,58 @@
+/* batch.c: micro-batches: pictures decoded, resized and normalised for a tower; captions tokenised and packed. */
+#include "job.h"
+
+#include <string.h>
+
+void batch_new(batch *b, const pupil_arch *a, int64_t room)
+{
+    *b = (batch){.room = room, .context = a->context, .pixels = 3 * a->image_size * a->image_size};
+    b->images = pupil_alloc((size_t)(room * b->pixels) * sizeof *b->images);
+    b->ids = pupil_alloc((size_t)(room * b->context) * sizeof *b->ids);
+    b->cu = pupil_alloc((size_t)(room + 1) * sizeof *b->cu);
+    b->u8 = pupil_alloc((size_t)b->pixels);
+}
+
+void batch_free(batch *b)
+{
+    pupil_free(&b->images);
+    pupil_free(&b->ids);
+    pupil_free(&b->cu);
+    pupil_free(&b->u8);
+}
+
+int batch_images(batch *b, const job *j, const pupil_arch *a, pupil_split split, const int64_t *sample, int64_t n)
+{
+    pupil_preprocess p = job_preprocess(a);
+    for (int64_t i = 0; i < n; i++) {
+        pupil_image im;
+        PUPIL_TRY(pupil_dataset_image(j->data, split, sample[i], &im));
+        int r = pupil_preprocess_u8(&p, &im, b->u8);
+        pupil_image_free(&im);
+        if (r < 0) return pupil_context(r, "sample %lld", (long long)sample[i]);
+        pupil_preprocess_normalize(&p, b->u8, b->images + i * b->pixels);
+    }
+    return 0;
+}
+
+static void append_text(batch *b, const job *j, int64_t i, const char *text)
+{
+    b->cu[0] = 0;
+    b->cu[i + 1] = b->cu[i] + pupil_tokenizer_encode(j->tok, text, (int)b->context, b->ids + b->cu[i]);
+}
+
+int batch_captions(batch *b, const job *j, pupil_split split, const int64_t *sample, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        char *text;
+        PUPIL_TRY(pupil_dataset_caption(j->data, split, sample[i], 0, &text));
+        append_text(b, j, i, text);
+        pupil_free(&text);
+    }
+    return 0;
+}
+
+int batch_texts(batch *b, const job *j, const char *const *text, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) append_text(b, j, i, text[i]);
+    return 0;
+}

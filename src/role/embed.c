@@ -1,0 +1,149 @@
+/* embed.c: embeddings of many pictures or texts by all ranks. Work is cut into runs of 32, each computed with the
+ * same shapes whoever takes it, so the result does not depend on the number of ranks. */
+#include "job.h"
+
+#include <string.h>
+
+enum { RUN = 32 };
+
+typedef struct {
+    job *j;
+    const embedder *e;
+    pupil_split split;
+    const int64_t *sample;    /* pictures or captions ... */
+    const char *const *text;  /* ... or texts */
+    bool pictures;
+} request;
+
+static int one_run(const request *q, batch *b, pupil_acts *a, pupil_scratch *s, int64_t at, int64_t n, float *out)
+{
+    const pupil_arch *arch = pupil_clip_arch(q->e->clip);
+    int r = q->pictures ? batch_images(b, q->j, arch, q->split, q->sample + at, n)
+            : q->text   ? batch_texts(b, q->j, q->text + at, n)
+                        : batch_captions(b, q->j, q->split, q->sample + at, n);
+    PUPIL_TRY(r);
+    if (q->pictures)
+        pupil_image_forward(q->e->clip, q->e->params, a, s, b->images, n, out);
+    else
+        pupil_text_forward(q->e->clip, q->e->params, a, s, b->ids, b->cu, n, out);
+    return 0;
+}
+
+static int all_runs(const request *q, int64_t n, float *ret)
+{
+    pupil_comm *c = q->j->world;
+    const pupil_arch *arch = pupil_clip_arch(q->e->clip);
+    int64_t runs = (n + RUN - 1) / RUN, dim = arch->embed_dim;
+    int me = pupil_comm_rank(c), size = pupil_comm_size(c), r = 0;
+    int64_t first = pupil_slot_first(runs, size, me), end = pupil_slot_first(runs, size, me + 1);
+    batch b;
+    batch_new(&b, arch, RUN);
+    pupil_acts *a = pupil_acts_new(q->e->clip, RUN, false);
+    pupil_scratch *s = pupil_scratch_new(q->e->clip, RUN);
+    double since = pupil_now();
+    char eta[32];
+    for (int64_t k = first; k < end && r == 0; k++) {
+        r = one_run(q, &b, a, s, k * RUN, PUPIL_MIN((int64_t)RUN, n - k * RUN), ret + k * RUN * dim);
+        double left = (pupil_now() - since) / (double)(k + 1 - first) * (double)(end - k - 1);
+        pupil_progress(false, "evaluate  %s: %s %lld/%lld   ETA %s", q->e->name, q->pictures ? "pictures" : "texts",
+                       (long long)((k + 1 - first) * RUN), (long long)((end - first) * RUN), pupil_duration(left, eta));
+    }
+    batch_free(&b);
+    pupil_acts_free(&a);
+    pupil_scratch_free(&s);
+    PUPIL_TRY(pupil_agree(c, r));
+    size_t *at = pupil_alloc((size_t)(size + 1) * sizeof *at);
+    for (int p = 0; p <= size; p++)
+        at[p] = (size_t)PUPIL_MIN(n, pupil_slot_first(runs, size, p) * RUN) * (size_t)dim * sizeof(float);
+    r = pupil_gather_ranges(c, ret, at);
+    pupil_free(&at);
+    return r;
+}
+
+int embed_images(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, float *ret)
+{
+    return all_runs(&(request){j, e, split, sample, NULL, true}, n, ret);
+}
+
+int embed_captions(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, float *ret)
+{
+    return all_runs(&(request){j, e, split, sample, NULL, false}, n, ret);
+}
+
+int embed_texts(job *j, const embedder *e, const char *const *text, int64_t n, float *ret)
+{
+    return all_runs(&(request){j, e, PUPIL_TEST, NULL, text, false}, n, ret);
+}
+
+/* ids up to and including the first end token (the largest id, as CLIP marks it). */
+static int32_t cut_caption(const int64_t *row, int64_t context, int64_t vocab, int32_t *out)
+{
+    int32_t n = 0;
+    while (n < context) {
+        out[n] = (int32_t)row[n];
+        if (row[n++] == vocab - 1) break;
+    }
+    return n;
+}
+
+static int embed_file(pupil_h5 *in, pupil_h5 *out, const pupil_clip *c, const float *params, const char *path)
+{
+    const pupil_arch *a = pupil_clip_arch(c);
+    int nd_i, nd_t;
+    int64_t di[8], dt[8], dim = a->embed_dim, px = 3 * a->image_size * a->image_size;
+    PUPIL_TRY(pupil_h5_shape(in, "inputs/images", &nd_i, di));
+    PUPIL_TRY(pupil_h5_shape(in, "inputs/token_ids", &nd_t, dt));
+    if (nd_i != 4 || di[1] != 3 || di[2] != a->image_size || di[3] != a->image_size)
+        return pupil_fail(PUPIL_EFORMAT, "%s: inputs/images should be [N,3,%lld,%lld]", path, (long long)a->image_size, (long long)a->image_size);
+    if (nd_t != 2 || dt[0] != di[0] || dt[1] > a->context)
+        return pupil_fail(PUPIL_EFORMAT, "%s: inputs/token_ids should be [%lld, up to %lld]", path, (long long)di[0], (long long)a->context);
+    int64_t n = di[0], *ids = pupil_alloc((size_t)(n * dt[1]) * sizeof *ids);
+    float *images = pupil_alloc((size_t)(n * px) * sizeof *images), *feat = pupil_alloc((size_t)(2 * n * dim) * sizeof *feat);
+    int32_t *packed = pupil_alloc((size_t)(n * dt[1]) * sizeof *packed), *cu = pupil_alloc((size_t)(n + 1) * sizeof *cu);
+    int r = pupil_h5_read(in, "inputs/images", PUPIL_H5_F32, n * px, images);
+    if (r == 0) r = pupil_h5_read(in, "inputs/token_ids", PUPIL_H5_I64, n * dt[1], ids);
+    for (int64_t i = 0; i < n * dt[1] && r == 0; i++)
+        if (ids[i] < 0 || ids[i] >= a->vocab) r = pupil_fail(PUPIL_EFORMAT, "%s: token id %lld is outside the vocabulary of %lld", path, (long long)ids[i], (long long)a->vocab);
+    if (r == 0) {
+        for (int64_t i = 0; i < n; i++) cu[i + 1] = cu[i] + cut_caption(ids + i * dt[1], dt[1], a->vocab, packed + cu[i]);
+        pupil_acts *acts = pupil_acts_new(c, n, false);
+        pupil_scratch *s = pupil_scratch_new(c, n);
+        pupil_image_forward(c, params, acts, s, images, n, feat);
+        pupil_text_forward(c, params, acts, s, packed, cu, n, feat + n * dim);
+        pupil_acts_free(&acts);
+        pupil_scratch_free(&s);
+        double scale = pupil_clip_scale(c, params);
+        r = pupil_h5_write(out, "image_features", PUPIL_H5_F32, 2, (int64_t[]){n, dim}, feat);
+        if (r == 0) r = pupil_h5_write(out, "text_features", PUPIL_H5_F32, 2, (int64_t[]){n, dim}, feat + n * dim);
+        if (r == 0) r = pupil_h5_write(out, "logit_scale", PUPIL_H5_F64, 0, NULL, &scale);
+    }
+    pupil_free(&ids);
+    pupil_free(&images);
+    pupil_free(&feat);
+    pupil_free(&packed);
+    pupil_free(&cu);
+    return r;
+}
+
+int pupil_role_embed(const char *model_dir, const char *in_path, const char *out_path)
+{
+    pupil_arch a;
+    PUPIL_TRY(pupil_model_dir_arch(model_dir, &a));
+    pupil_clip *c = pupil_clip_new(&a);
+    float *params = pupil_alloc((size_t)pupil_clip_table(c)->total * sizeof *params);
+    char *part = pupil_format("%s.part", out_path);
+    pupil_h5 *in = NULL, *out = NULL;
+    int r = pupil_model_dir_load(model_dir, c, params);
+    if (r == 0) r = pupil_h5_open(in_path, &in);
+    if (r == 0) r = pupil_h5_create(part, &out);
+    if (r == 0) r = embed_file(in, out, c, params, in_path);
+    if (in) pupil_h5_close(&in);
+    int closed = out ? pupil_h5_close(&out) : 0;
+    if (r == 0) r = closed;
+    if (r == 0) r = pupil_publish(part, out_path);
+    else remove(part);
+    pupil_free(&part);
+    pupil_free(&params);
+    pupil_clip_free(&c);
+    return r;
+}

@@ -1,0 +1,113 @@
+/* job.h (private to role): what all parts of a job share, and the parts' doors to each other. */
+#ifndef PUPIL_ROLE_JOB_H
+#define PUPIL_ROLE_JOB_H
+
+#include "pupil/data.h"
+#include "pupil/loss.h"
+#include "pupil/model.h"
+#include "pupil/role.h"
+#include "pupil/store.h"
+
+typedef struct {
+    const pupil_conf *conf;
+    pupil_comm *world;
+    pupil_plan plan;
+    bool again;
+    pupil_dataset *data;
+    char data_digest[65];
+    pupil_tokenizer *tok;
+    char tok_digest[65];
+    pupil_arch teacher_arch, student_arch;
+    char teacher_digest[65]; /* of its weights; once they exist */
+    double teacher_scale;
+    pupil_cache *cache;      /* NULL until there is a teacher, or when nothing is distilled */
+    char cache_identity[65];
+    int64_t teacher_passes;  /* samples this rank's teacher has seen */
+    pupil_buf phases;        /* JSON list items for run.json */
+} job;
+
+static inline bool job_leads(const job *j) { return pupil_comm_rank(j->world) == 0; }
+
+/* ---- setup.c ---- */
+int job_open(job *j);             /* run directory, data, tokenizer, architectures. Collective. */
+void job_close(job *j);
+int job_open_cache(job *j);       /* after the teacher exists: identity, cache. Collective. */
+int job_note_phase(job *j, const char *name, double seconds, double pairs);
+int job_write_run_json(const job *j);
+pupil_preprocess job_preprocess(const pupil_arch *a);
+pupil_order job_order(const job *j, uint64_t seed);
+/* Digest of what must not change within a training: settings of `sections`, data, tokenizer, cache. */
+void job_digest(const job *j, const char *const *sections, int n, char ret_hex[65]);
+
+/* ---- batch.c: samples of a micro-batch, ready for the towers ---- */
+typedef struct {
+    int64_t room, context, pixels; /* pairs; tokens a caption; floats an image */
+    float *images;                 /* [room, 3, S, S] */
+    int32_t *ids, *cu;             /* packed captions */
+    uint8_t *u8;
+} batch;
+void batch_new(batch *b, const pupil_arch *a, int64_t room);
+void batch_free(batch *b);
+int batch_images(batch *b, const job *j, const pupil_arch *a, pupil_split split, const int64_t *sample, int64_t n);
+int batch_captions(batch *b, const job *j, pupil_split split, const int64_t *sample, int64_t n);
+int batch_texts(batch *b, const job *j, const char *const *text, int64_t n);
+
+/* ---- stream.c: what teachers and students tell each other in split mode (world communicator) ---- */
+enum { TAG_TO_STUDENTS = 1, TAG_TO_TEACHERS };
+enum { SAY_PUBLISHED = 1, SAY_DONE, SAY_SIGNAL, SAY_NEED, SAY_GRADUATE, SAY_END };
+typedef struct {
+    pupil_comm *world;
+    int students, teachers;
+    int done;            /* teachers that have finished their blocks */
+    bool signalled;      /* a teacher has seen a signal */
+    int64_t told;        /* places the teachers know to be needed */
+    double news;         /* when the last block was published */
+} stream;
+void stream_listen(stream *s, job *j);                 /* student rank 0: take in messages, refresh the cache */
+int stream_tell(stream *s, int64_t what, int64_t arg); /* student rank 0: to all teachers */
+
+/* ---- teach.c ---- */
+typedef enum { TAUGHT_ALL, TAUGHT_UNTIL_GRADUATION, TAUGHT_UNTIL_END } taught;
+/* Fill the cache: rank `me` of `of` teacher ranks takes its share of the missing blocks. s: NULL outside split mode.
+ * Not collective. PUPIL_ESTOP on a signal (outside split mode). */
+int teach_fill(job *j, int me, int of, int64_t generation, stream *s, taught *ret);
+
+/* ---- train.c ---- */
+typedef struct trainer trainer;
+/* who: teacher or student. with_cache: distil. Not collective. */
+int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret);
+void trainer_free(trainer **t);
+/* Initialise or resume from the newest checkpoint. Collective over its communicator. */
+int trainer_start(trainer *t);
+/* A teacher rank that graduates: take the students' state. Collective over the world, with trainer_run()'s handover. */
+int trainer_join(trainer *t);
+/* Train to the last step; checkpoints on the way. s: NULL unless split. Collective over its communicator. */
+int trainer_run(trainer *t, stream *s);
+const pupil_clip *trainer_clip(const trainer *t);
+const float *trainer_params(const trainer *t);
+
+/* ---- metrics.c ---- */
+typedef struct {
+    double data, forward, loss, backward, reduce, update, wait;
+} phase_seconds;
+typedef struct metrics metrics;
+int metrics_open(const char *path, int64_t keep_steps, metrics **ret); /* lines of steps > keep_steps are dropped */
+void metrics_close(metrics **m);
+void metrics_step(metrics *m, int64_t step, int64_t epoch, double loss, const double *value, const double *weight, double lr,
+                  double norm, double scale, double pairs_per_s, int ranks, const phase_seconds *s);
+
+/* ---- embed.c ---- */
+/* Embeddings of samples (images), or of texts, by a model on all ranks; ret[n, embed_dim] on all. Collective over world. */
+typedef struct {
+    const pupil_clip *clip;
+    const float *params;
+    const char *name; /* for the progress line */
+} embedder;
+int embed_images(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, float *ret);
+int embed_texts(job *j, const embedder *e, const char *const *text, int64_t n, float *ret);
+int embed_captions(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, float *ret);
+
+/* ---- evaluate.c ---- */
+int evaluate(job *j, const pupil_clip *student, const float *params);
+
+#endif

@@ -1,0 +1,37 @@
+/* results.h (private to role): what an evaluation found, and writing it down. */
+#ifndef PUPIL_ROLE_RESULTS_H
+#define PUPIL_ROLE_RESULTS_H
+
+#include "job.h"
+
+#include "pupil/eval.h"
+
+/* One answerer of the test questions. */
+typedef struct {
+    const char *name;
+    char **answer; /* [n] borrowed strings, or NULL: not there */
+    pupil_vqa_score score;
+} answerer;
+
+typedef struct {
+    const char *name;
+    pupil_recall image_to_text, text_to_image;
+    bool r1_only; /* a baseline that knows R@1 alone */
+} ranker;
+
+typedef struct {
+    const pupil_vqa_set *test; /* NULL: no VQA */
+    int n_answers;
+    answerer who[8];
+    int n_who;
+    ranker rank[4];
+    int n_rank;
+    int64_t pairs;
+} results;
+
+/* eval.json, vqa_results.json and samples/ in the run directory; one rank. */
+int results_write(const job *j, const results *r);
+/* The lines a person reads at the end. */
+void results_say(const results *r);
+
+#endif

@@ -1,0 +1,241 @@
+/* run.c: the story of a job.
+ *
+ *   1. settings, data, tokenizer, architectures                     all ranks
+ *   2. a teacher, if it must be trained here                        all ranks, as students of the data
+ *   3. the cache and the student:
+ *        split     teacher ranks fill the cache while student ranks train on what is published, then join them
+ *        chained   all ranks fill the cache, then all train
+ *        teach     all ranks fill the cache and stop;   students: the cache must be whole
+ *   4. model.safetensors, evaluation                                all ranks
+ *
+ * Any part that is finished is skipped, any part that is not is resumed: running a job again is always right. */
+#include "job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Settings a teacher made here was trained with; refused when they differ. */
+static int check_recipe(job *j, bool write)
+{
+    static const char *const keys[] = {"teacher.model", "teacher.train", "data", "tokenizer"};
+    char *path = pupil_join(j->conf->teacher.dir, "recipe.txt"), digest[65], *old = NULL;
+    job_digest(j, keys, PUPIL_COUNT(keys), digest);
+    int r = 0;
+    if (write) {
+        r = pupil_write_file(path, digest, strlen(digest));
+    } else if (pupil_exists(path)) {
+        r = pupil_read_file(path, 4096, &old, NULL);
+        if (r == 0 && strcmp(old, digest))
+            r = pupil_fail(PUPIL_EMISMATCH, "%s holds a teacher trained with other settings or data; name another teacher.dir, or "
+                           "leave out teacher.train to use it as it is", j->conf->teacher.dir);
+    }
+    pupil_free(&old);
+    pupil_free(&path);
+    return r;
+}
+
+static int train_teacher(job *j)
+{
+    trainer *t = NULL;
+    double began = pupil_now();
+    pupil_info("teacher: training %s from scratch", j->conf->teacher.dir);
+    int r = trainer_new(j, true, j->world, &t);
+    if (r == 0) r = trainer_start(t);
+    if (r == 0) r = trainer_run(t, NULL);
+    if (r == 0 && job_leads(j)) {
+        r = check_recipe(j, true);
+        if (r == 0) r = pupil_model_dir_save(j->conf->teacher.dir, trainer_clip(t), trainer_params(t));
+    }
+    r = pupil_agree(j->world, r);
+    trainer_free(&t);
+    const pupil_conf_train *c = &j->conf->teacher.train;
+    if (r == 0) job_note_phase(j, "train the teacher", pupil_now() - began, (double)(c->steps * c->batch_size));
+    return r;
+}
+
+static int ensure_teacher(job *j)
+{
+    if (!j->plan.teacher) return 0;
+    if (j->plan.teacher_train) PUPIL_TRY(train_teacher(j));
+    else if (j->conf->teacher.train_here) PUPIL_TRY(pupil_agree(j->world, job_leads(j) ? check_recipe(j, false) : 0));
+    return job_open_cache(j);
+}
+
+/* One line that says how much of the cache is there; all ranks agree on whether it is whole. */
+static int cache_whole(job *j, bool *ret)
+{
+    int64_t have = 0;
+    PUPIL_TRY(pupil_agree(j->world, pupil_cache_refresh(j->cache)));
+    if (job_leads(j)) have = pupil_cache_blocks_have(j->cache);
+    PUPIL_TRY(pupil_bcast(j->world, &have, sizeof have, 0));
+    *ret = have == pupil_cache_blocks(j->cache);
+    return 0;
+}
+
+static int open_generation(job *j, int64_t *ret)
+{
+    int r = job_leads(j) ? pupil_cache_generation(j->cache, ret) : 0;
+    PUPIL_TRY(pupil_agree(j->world, r));
+    return pupil_bcast(j->world, ret, sizeof *ret, 0);
+}
+
+/* All ranks are teachers until the cache is whole. */
+static int fill_together(job *j)
+{
+    int64_t generation = 0;
+    taught how;
+    double began = pupil_now();
+    PUPIL_TRY(open_generation(j, &generation));
+    PUPIL_TRY(pupil_agree(j->world, teach_fill(j, pupil_comm_rank(j->world), pupil_comm_size(j->world), generation, NULL, &how)));
+    bool whole;
+    PUPIL_TRY(cache_whole(j, &whole));
+    PUPIL_REQUIRE(whole);
+    return job_note_phase(j, "fill the cache", pupil_now() - began, (double)j->plan.samples);
+}
+
+static int say_passes(job *j)
+{
+    int64_t passes[1] = {j->teacher_passes};
+    double all = 0, *each = pupil_alloc((size_t)pupil_comm_size(j->world) * sizeof *each);
+    size_t *at = pupil_alloc((size_t)(pupil_comm_size(j->world) + 1) * sizeof *at);
+    for (int p = 0; p <= pupil_comm_size(j->world); p++) at[p] = (size_t)p * sizeof *each;
+    each[pupil_comm_rank(j->world)] = (double)passes[0];
+    int r = pupil_gather_ranges(j->world, each, at);
+    for (int p = 0; p < pupil_comm_size(j->world); p++) all += each[p];
+    j->teacher_passes = (int64_t)all;
+    pupil_free(&each);
+    pupil_free(&at);
+    if (r == 0 && j->cache)
+        pupil_info("cache    %s: %lld of %lld blocks; teacher forward passes: %lld", j->conf->cache.dir,
+                   (long long)pupil_cache_blocks_have(j->cache), (long long)pupil_cache_blocks(j->cache), (long long)j->teacher_passes);
+    return r;
+}
+
+/* Student ranks 0 .. s-1 train on what is published; teacher ranks publish, then join them. */
+static int split_run(job *j, trainer **ret)
+{
+    int me = pupil_comm_rank(j->world), ns = j->plan.students;
+    stream s = {.world = j->world, .students = ns, .teachers = j->plan.teachers, .news = pupil_now()};
+    bool student = me < ns;
+    int64_t generation = 0;
+    pupil_comm *mine = NULL;
+    PUPIL_TRY(open_generation(j, &generation));
+    PUPIL_TRY(pupil_comm_split(j->world, student ? 0 : 1, &mine));
+    int r;
+    if (student) {
+        r = trainer_new(j, false, mine, ret);
+        if (r == 0) r = trainer_start(*ret);
+        if (r == 0) r = trainer_run(*ret, &s);
+        if (r < 0 && me == 0) stream_tell(&s, SAY_END, 0);
+    } else {
+        taught how = TAUGHT_UNTIL_END;
+        r = teach_fill(j, me - ns, j->plan.teachers, generation, &s, &how);
+        if (r < 0) { /* nobody waits for a teacher that failed */
+            pupil_log(PUPIL_LOG_ERROR, "%s", pupil_reason());
+            pupil_par_abort(pupil_exit_code(r));
+        }
+        if (how == TAUGHT_UNTIL_GRADUATION) {
+            r = trainer_new(j, false, j->world, ret);
+            if (r == 0) r = trainer_join(*ret);
+            if (r == 0) r = trainer_run(*ret, NULL);
+        }
+    }
+    r = pupil_agree(j->world, r);
+    pupil_comm_free(&mine);
+    return r;
+}
+
+static int together_run(job *j, trainer **ret)
+{
+    PUPIL_TRY(trainer_new(j, false, j->world, ret));
+    PUPIL_TRY(trainer_start(*ret));
+    return trainer_run(*ret, NULL);
+}
+
+static int train_student(job *j, trainer **ret)
+{
+    bool whole = true;
+    if (j->cache) {
+        PUPIL_TRY(cache_whole(j, &whole));
+        if (whole) pupil_info("cache    %s is whole: its embeddings are reused", j->conf->cache.dir);
+        if (!whole && j->conf->run.mode == PUPIL_MODE_STUDENTS)
+            return pupil_fail(PUPIL_EUSER, "%s holds %lld of %lld blocks; fill it first with run.mode chained or teach", j->conf->cache.dir,
+                              (long long)pupil_cache_blocks_have(j->cache), (long long)pupil_cache_blocks(j->cache));
+        bool split = j->conf->run.mode == PUPIL_MODE_SPLIT && j->plan.teachers > 0;
+        if (!whole && !split) PUPIL_TRY(fill_together(j));
+    }
+    if (j->conf->run.mode == PUPIL_MODE_TEACH) return say_passes(j);
+    double began = pupil_now();
+    int r = whole || !j->plan.teachers ? together_run(j, ret) : split_run(j, ret);
+    PUPIL_TRY(r);
+    const pupil_conf_train *c = &j->conf->student.train;
+    job_note_phase(j, whole || !j->plan.teachers ? "train the student" : "fill the cache and train the student", pupil_now() - began,
+                   (double)(c->steps * c->batch_size));
+    return say_passes(j);
+}
+
+/* Ranks that never became students (their students finished first) still evaluate: they need the weights. */
+static int share_student(job *j, trainer *t, pupil_clip **ret_clip, float **ret_params)
+{
+    *ret_clip = pupil_clip_new(&j->student_arch);
+    int64_t total = pupil_clip_table(*ret_clip)->total;
+    *ret_params = pupil_alloc((size_t)total * sizeof(float));
+    if (job_leads(j)) memcpy(*ret_params, trainer_params(t), (size_t)total * sizeof(float));
+    return pupil_bcast(j->world, *ret_params, (size_t)total * sizeof(float), 0);
+}
+
+static int finish(job *j, trainer *t)
+{
+    pupil_clip *clip;
+    float *params;
+    double began = pupil_now();
+    int r = share_student(j, t, &clip, &params);
+    if (r == 0 && job_leads(j)) r = pupil_model_dir_save(j->conf->run.dir, clip, params);
+    r = pupil_agree(j->world, r);
+    if (r == 0) r = evaluate(j, clip, params);
+    if (r == 0) job_note_phase(j, "evaluate", pupil_now() - began, 0);
+    if (r == 0 && job_leads(j)) {
+        char digest[65], *path = pupil_join(j->conf->run.dir, "finished");
+        r = job_write_run_json(j);
+        if (r == 0) r = pupil_model_dir_digest(j->conf->run.dir, digest);
+        if (r == 0) r = pupil_write_file(path, digest, strlen(digest));
+        if (r == 0) pupil_info("student  %s/model.safetensors   sha256 %.16s", j->conf->run.dir, digest);
+        pupil_free(&path);
+    }
+    r = pupil_agree(j->world, r);
+    pupil_free(&params);
+    pupil_clip_free(&clip);
+    return r;
+}
+
+static int story(job *j)
+{
+    trainer *t = NULL;
+    PUPIL_TRY(job_open(j));
+    if (j->plan.finished && !j->again) {
+        pupil_info("%s is finished already (teacher forward passes: 0); --again trains the student once more", j->conf->run.dir);
+        return 0;
+    }
+    PUPIL_TRY(ensure_teacher(j));
+    int r = train_student(j, &t);
+    if (r == 0 && j->conf->run.mode != PUPIL_MODE_TEACH) r = finish(j, t);
+    trainer_free(&t);
+    return r;
+}
+
+int pupil_role_run(const pupil_conf *conf, bool again)
+{
+    job j = {.conf = conf, .world = pupil_par_world(), .again = again};
+    int r = job_leads(&j) ? pupil_plan_make(conf, 0, pupil_comm_size(j.world), &j.plan) : 0;
+    r = pupil_agree(j.world, r);
+    if (r == 0) r = pupil_bcast(j.world, &j.plan, sizeof j.plan, 0);
+    if (r == 0 && job_leads(&j)) {
+        pupil_buf text = {0};
+        pupil_plan_print(conf, &j.plan, false, &text);
+        for (char *save = NULL, *line = strtok_r(text.s, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) pupil_info("%s", line);
+        pupil_buf_free(&text);
+    }
+    if (r == 0) r = pupil_agree(j.world, story(&j));
+    job_close(&j);
+    return r;
+}

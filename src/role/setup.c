@@ -1,0 +1,273 @@
+/* setup.c: what a job stands on: the run directory with its settings, the data set, the tokenizer, the two
+ * architectures, and the cache that must be the one this run expects. */
+#include "job.h"
+
+#include "pupil/ckpt.h"
+
+#include <string.h>
+
+pupil_preprocess job_preprocess(const pupil_arch *a)
+{
+    pupil_preprocess p = pupil_preprocess_default((int)a->image_size);
+    memcpy(p.mean, a->mean, sizeof p.mean);
+    memcpy(p.std, a->std, sizeof p.std);
+    p.bilinear = !strcmp(a->interpolation, "bilinear");
+    p.mode = !strcmp(a->resize_mode, "squash")    ? PUPIL_RESIZE_SQUASH
+             : !strcmp(a->resize_mode, "longest") ? PUPIL_RESIZE_LONGEST
+                                                  : PUPIL_RESIZE_SHORTEST;
+    return p;
+}
+
+pupil_order job_order(const job *j, uint64_t seed)
+{
+    return (pupil_order){.samples = pupil_dataset_count(j->data, PUPIL_TRAIN), .block = j->conf->data.block,
+                         .window = j->conf->data.window, .seed = seed};
+}
+
+void job_digest(const job *j, const char *const *sections, int n, char ret_hex[65])
+{
+    pupil_buf b = {0};
+    for (int i = 0; i < n; i++) pupil_conf_print_section(j->conf, sections[i], &b);
+    pupil_buf_printf(&b, "data %s\ntokenizer %s\n", j->data_digest, j->tok_digest);
+    pupil_sha256_of(b.s, b.len, ret_hex);
+    pupil_buf_free(&b);
+}
+
+/* Settings of the run directory: new, or the same as before but for what may change. */
+static int claim_run_dir(job *j)
+{
+    const char *dir = j->conf->run.dir;
+    char *path = pupil_join(dir, "resolved.yaml"), *text = NULL;
+    pupil_buf now = {0}, why = {0};
+    pupil_conf_print(j->conf, &now);
+    int r = pupil_mkdirs(dir);
+    if (r == 0 && pupil_exists(path)) {
+        pupil_conf *old = NULL;
+        r = pupil_read_file(path, 1 << 20, &text, NULL);
+        if (r == 0 && pupil_conf_parse(path, text, NULL, 0, &old, &why) == 0 && pupil_conf_diff(old, j->conf, &why) > 0)
+            r = pupil_fail(PUPIL_EMISMATCH, "%s holds a run with other settings (%s); choose another run.dir with "
+                           "--set run.dir=..., or remove that folder", dir, why.s);
+        pupil_conf_free(&old);
+    }
+    if (r == 0) r = pupil_write_file(path, now.s, now.len);
+    pupil_free(&text);
+    pupil_buf_free(&now);
+    pupil_buf_free(&why);
+    pupil_free(&path);
+    return r;
+}
+
+static int remove_files(const char *dir, const char *const *name, int n)
+{
+    for (int i = 0; i < n; i++) {
+        char *p = pupil_join(dir, name[i]);
+        remove(p);
+        pupil_free(&p);
+    }
+    return 0;
+}
+
+/* --again: the student is forgotten, the teacher and the cache stay. */
+static int forget_student(const char *dir)
+{
+    static const char *const files[] = {"finished", "metrics.jsonl", "eval.json", "report.html"};
+    remove_files(dir, files, PUPIL_COUNT(files));
+    char *ckpt = pupil_join(dir, "checkpoints"), **names = NULL;
+    int n = 0;
+    if (pupil_list_dir(ckpt, "", "", &names, &n) == 0) remove_files(ckpt, (const char *const *)names, n);
+    pupil_names_free(&names, n);
+    pupil_free(&ckpt);
+    return 0;
+}
+
+enum { LEARN_FROM = 4000 }; /* captions a vocabulary is learned from */
+
+/* merges.txt of the teacher's folder if it has one; else the file named in the settings; else learned. */
+static int make_tokenizer(job *j, const char *run_merges)
+{
+    const pupil_conf *c = j->conf;
+    char *teacher = c->teacher.dir ? pupil_join(c->teacher.dir, "merges.txt") : NULL;
+    pupil_tokenizer *t = NULL;
+    int r;
+    if (teacher && pupil_exists(teacher)) {
+        r = pupil_tokenizer_load(teacher, &t);
+    } else if (c->tokenizer.merges) {
+        r = pupil_tokenizer_load(c->tokenizer.merges, &t);
+    } else {
+        int64_t n = PUPIL_MIN((int64_t)LEARN_FROM, pupil_dataset_count(j->data, PUPIL_TRAIN));
+        char **text = pupil_alloc((size_t)n * sizeof *text);
+        r = 0;
+        for (int64_t i = 0; i < n && r == 0; i++) r = pupil_dataset_caption(j->data, PUPIL_TRAIN, i, 0, &text[i]);
+        if (r == 0) r = pupil_tokenizer_learn((const char *const *)text, n, c->tokenizer.vocab_size, &t);
+        for (int64_t i = 0; i < n; i++) pupil_free(&text[i]);
+        pupil_free(&text);
+    }
+    if (r == 0) r = pupil_tokenizer_save(t, run_merges);
+    if (r == 0 && teacher && c->teacher.train_here && !pupil_exists(teacher)) {
+        r = pupil_mkdirs(c->teacher.dir);
+        if (r == 0) r = pupil_tokenizer_save(t, teacher);
+    }
+    pupil_tokenizer_free(&t);
+    pupil_free(&teacher);
+    return r;
+}
+
+static int open_tokenizer(job *j)
+{
+    char *merges = pupil_join(j->conf->run.dir, "merges.txt");
+    int r = job_leads(j) ? make_tokenizer(j, merges) : 0;
+    r = pupil_agree(j->world, r);
+    if (r == 0) r = pupil_agree(j->world, pupil_tokenizer_load(merges, &j->tok));
+    if (r == 0) pupil_tokenizer_digest(j->tok, j->tok_digest);
+    pupil_free(&merges);
+    return r;
+}
+
+static int open_data(job *j)
+{
+    int r = job_leads(j) ? pupil_dataset_open(&j->conf->data, j->conf->run.dir, &j->data) : 0;
+    PUPIL_TRY(pupil_agree(j->world, r)); /* the first one makes the indices, the others read them */
+    if (!job_leads(j)) r = pupil_dataset_open(&j->conf->data, j->conf->run.dir, &j->data);
+    PUPIL_TRY(pupil_agree(j->world, r));
+    if (job_leads(j)) r = pupil_dataset_digest(j->data, PUPIL_TRAIN, j->data_digest);
+    PUPIL_TRY(pupil_agree(j->world, r));
+    return pupil_bcast(j->world, j->data_digest, sizeof j->data_digest, 0);
+}
+
+/* The teacher's architecture: of its folder if it is there, else of the settings. */
+static int open_archs(job *j)
+{
+    const pupil_conf *c = j->conf;
+    int64_t vocab = pupil_tokenizer_vocab(j->tok);
+    PUPIL_TRY(pupil_arch_from_conf(&c->student.model, vocab, "student.model", &j->student_arch));
+    if (!j->plan.teacher) return 0;
+    if (!j->plan.teacher_train) {
+        PUPIL_TRY(pupil_model_dir_arch(c->teacher.dir, &j->teacher_arch));
+        if (j->teacher_arch.vocab != vocab)
+            return pupil_fail(PUPIL_EUSER, "%s: the teacher's vocabulary has %lld ids, the tokenizer %lld; put the teacher's "
+                              "merges.txt into its folder", c->teacher.dir, (long long)j->teacher_arch.vocab, (long long)vocab);
+        return 0;
+    }
+    return pupil_arch_from_conf(&c->teacher.model, vocab, "teacher.model", &j->teacher_arch);
+}
+
+int job_open(job *j)
+{
+    int r = job_leads(j) ? claim_run_dir(j) : 0;
+    if (r == 0 && job_leads(j) && j->again) r = forget_student(j->conf->run.dir);
+    PUPIL_TRY(pupil_agree(j->world, r));
+    PUPIL_TRY(open_data(j));
+    PUPIL_TRY(open_tokenizer(j));
+    return pupil_agree(j->world, open_archs(j));
+}
+
+void job_close(job *j)
+{
+    pupil_cache_free(&j->cache);
+    pupil_tokenizer_free(&j->tok);
+    pupil_dataset_free(&j->data);
+    pupil_buf_free(&j->phases);
+}
+
+static void add_identity(const job *j, pupil_identity *id)
+{
+    const pupil_conf *c = j->conf;
+    pupil_buf arch = {0}, pre = {0};
+    char hex[65];
+    pupil_arch_to_json(&j->teacher_arch, &arch);
+    pupil_sha256_of(arch.s, arch.len, hex);
+    pupil_preprocess p = job_preprocess(&j->teacher_arch);
+    pupil_preprocess_text(&p, &pre);
+    pupil_identity_add(id, "format", "1");
+    pupil_identity_add(id, "teacher.weights", "%s", j->teacher_digest);
+    pupil_identity_add(id, "teacher.architecture", "%s", hex);
+    pupil_identity_add(id, "teacher.logit_scale", "%.9g", j->teacher_scale);
+    pupil_identity_add(id, "preprocess", "%s", pre.s);
+    pupil_identity_add(id, "view", "whole picture");
+    pupil_identity_add(id, "tokenizer", "%s", j->tok_digest);
+    pupil_identity_add(id, "data", "%s", j->data_digest);
+    pupil_identity_add(id, "samples", "%lld", (long long)pupil_dataset_count(j->data, PUPIL_TRAIN));
+    pupil_identity_add(id, "block", "%lld", (long long)c->data.block);
+    pupil_identity_add(id, "dim", "%lld", (long long)j->teacher_arch.embed_dim);
+    pupil_identity_add(id, "dtype", "%s", c->cache.dtype == PUPIL_DTYPE_F32 ? "f32" : "f16");
+    pupil_buf_free(&arch);
+    pupil_buf_free(&pre);
+}
+
+/* Weights' digest and logit scale of the finished teacher. */
+static int know_teacher(job *j)
+{
+    PUPIL_TRY(pupil_model_dir_digest(j->conf->teacher.dir, j->teacher_digest));
+    pupil_clip *c = pupil_clip_new(&j->teacher_arch);
+    float *params = pupil_alloc((size_t)pupil_clip_table(c)->total * sizeof *params);
+    int r = pupil_model_dir_load(j->conf->teacher.dir, c, params);
+    j->teacher_scale = pupil_clip_scale(c, params);
+    pupil_free(&params);
+    pupil_clip_free(&c);
+    return r;
+}
+
+int job_open_cache(job *j)
+{
+    const pupil_conf *c = j->conf;
+    PUPIL_TRY(pupil_agree(j->world, job_leads(j) ? know_teacher(j) : 0));
+    PUPIL_TRY(pupil_bcast(j->world, j->teacher_digest, sizeof j->teacher_digest, 0));
+    PUPIL_TRY(pupil_bcast(j->world, &j->teacher_scale, sizeof j->teacher_scale, 0));
+    if (!j->plan.distils) return 0;
+    pupil_identity id = {0};
+    add_identity(j, &id);
+    pupil_identity_digest(&id, j->cache_identity);
+    pupil_cache_shape shape = {pupil_dataset_count(j->data, PUPIL_TRAIN), c->data.block, j->teacher_arch.embed_dim,
+                               c->cache.dtype == PUPIL_DTYPE_F32};
+    int r = job_leads(j) ? pupil_cache_open(c->cache.dir, &id, &shape, &j->cache) : 0;
+    r = pupil_agree(j->world, r);
+    if (r == 0 && !job_leads(j)) r = pupil_cache_open(c->cache.dir, &id, &shape, &j->cache);
+    pupil_identity_free(&id);
+    PUPIL_TRY(pupil_agree(j->world, r));
+    pupil_cache_window(j->cache, 2 * c->data.window + 2);
+    return 0;
+}
+
+int job_note_phase(job *j, const char *name, double seconds, double pairs)
+{
+    if (j->phases.len) pupil_buf_puts(&j->phases, ", ");
+    pupil_buf_puts(&j->phases, "{\"name\": ");
+    pupil_buf_json(&j->phases, name);
+    pupil_buf_printf(&j->phases, ", \"seconds\": %.2f, \"pairs\": %.0f}", seconds, pairs);
+    return 0;
+}
+
+static void model_json(pupil_buf *b, const char *key, const pupil_arch *a, int64_t params, const char *digest)
+{
+    pupil_buf_printf(b, " \"%s\": {\"parameters\": %lld, \"vision\": \"%lld px / %lld, width %lld, %lld layers\", \"text\": \"width %lld, %lld layers, context %lld\", "
+                     "\"embed_dim\": %lld, \"activation\": \"%s\"", key, (long long)params, (long long)a->image_size, (long long)a->patch,
+                     (long long)a->v_width, (long long)a->v_layers, (long long)a->t_width, (long long)a->t_layers, (long long)a->context,
+                     (long long)a->embed_dim, a->quick_gelu ? "quick_gelu" : "gelu");
+    if (digest && digest[0]) pupil_buf_printf(b, ", \"weights\": \"%s\"", digest);
+    pupil_buf_puts(b, "},\n");
+}
+
+int job_write_run_json(const job *j)
+{
+    pupil_buf b = {0};
+    char when[32];
+    pupil_buf_puts(&b, "{\"versions\": {\"pupil\": \"" PUPIL_VERSION "\", \"mpi\": ");
+    pupil_buf_json(&b, pupil_par_version());
+    pupil_buf_printf(&b, "},\n \"finished\": \"%s\",\n \"plan\": ", pupil_utc(when));
+    pupil_plan_print(j->conf, &j->plan, true, &b);
+    pupil_buf_puts(&b, ",\n");
+    if (j->plan.teacher) model_json(&b, "teacher", &j->teacher_arch, j->plan.teacher_params, j->teacher_digest);
+    model_json(&b, "student", &j->student_arch, j->plan.student_params, NULL);
+    if (j->cache)
+        pupil_buf_printf(&b, " \"cache\": {\"identity\": \"%s\", \"blocks\": %lld, \"teacher_forward_passes\": %lld, \"teacher_logit_scale\": %.6g},\n",
+                         j->cache_identity, (long long)pupil_cache_blocks(j->cache), (long long)j->teacher_passes, j->teacher_scale);
+    pupil_buf_printf(&b, " \"data\": {\"train\": %lld, \"test\": %lld, \"digest\": \"%s\", \"tokenizer\": \"%s\", \"vocabulary\": %lld},\n",
+                     (long long)pupil_dataset_count(j->data, PUPIL_TRAIN), (long long)pupil_dataset_count(j->data, PUPIL_TEST),
+                     j->data_digest, j->tok_digest, (long long)pupil_tokenizer_vocab(j->tok));
+    pupil_buf_printf(&b, " \"phases\": [%s]\n}\n", j->phases.s ? j->phases.s : "");
+    char *path = pupil_join(j->conf->run.dir, "run.json");
+    int r = pupil_write_file(path, b.s, b.len);
+    pupil_free(&path);
+    pupil_buf_free(&b);
+    return r;
+}

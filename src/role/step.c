@@ -1,0 +1,157 @@
+/* step.c: one optimiser step of a student (or of a teacher that is trained here).
+ *
+ *   own slots: samples -> towers -> features        | gather features of the batch
+ *   own slots: log-sum-exps                         | gather them
+ *   own slots: losses, gradients, towers backward   | slot sums in the fixed tree, each rank its range
+ *   own range: norm, AdamW                          | gather the parameters
+ */
+#include "trainer.h"
+
+#include "pupil/math.h"
+
+#include <math.h>
+#include <string.h>
+
+static double lap(double *since)
+{
+    double now = pupil_now(), d = now - *since;
+    *since = now;
+    return d;
+}
+
+/* Teacher embeddings of n samples into rows `at` of t->teacher. */
+static int load_teacher(trainer *t, const int64_t *sample, int64_t n, int64_t at)
+{
+    int64_t block = t->order.block, dim = t->lc.teacher_dim;
+    for (int64_t i = 0; i < n; i++) {
+        const float *e[2];
+        int64_t rows, b = sample[i] / block, row = sample[i] % block;
+        if (!pupil_cache_has(t->cache, b)) PUPIL_TRY(pupil_cache_refresh(t->cache));
+        PUPIL_TRY(pupil_cache_read(t->cache, b, &e[0], &e[1], &rows));
+        for (int s = 0; s < 2; s++) memcpy(t->teacher[s] + (at + i) * dim, e[s] + row * dim, (size_t)dim * sizeof(float));
+    }
+    return 0;
+}
+
+static int load_slots(trainer *t)
+{
+    int64_t epoch, pos = trainer_position(t, t->step, &epoch);
+    int64_t *sample = pupil_alloc((size_t)t->rows * sizeof *sample);
+    int r = 0;
+    for (int64_t k = 0; k < t->slots && r == 0; k++) {
+        for (int64_t i = 0; i < t->rows; i++)
+            sample[i] = pupil_order_sample(&t->order, epoch, pos + (t->first + k) * t->rows + i);
+        r = batch_images(&t->b[k], t->j, &t->arch, PUPIL_TRAIN, sample, t->rows);
+        if (r == 0) r = batch_captions(&t->b[k], t->j, PUPIL_TRAIN, sample, t->rows);
+        if (r == 0 && t->cache) r = load_teacher(t, sample, t->rows, k * t->rows);
+    }
+    pupil_free(&sample);
+    return pupil_agree(t->comm, r);
+}
+
+static void forward_slot(trainer *t, int64_t k)
+{
+    pupil_acts *a = t->acts[t->c->recompute ? 0 : k];
+    int64_t at = k * t->rows * t->arch.embed_dim;
+    pupil_image_forward(t->clip, t->params, a, t->scratch, t->b[k].images, t->rows, t->feat[0] + at);
+    pupil_text_forward(t->clip, t->params, a, t->scratch, t->b[k].ids, t->b[k].cu, t->rows, t->feat[1] + at);
+}
+
+/* Rows of a batch matrix, `row_bytes` each, gathered by slots. */
+static int gather_rows(trainer *t, void *base, size_t row_bytes)
+{
+    int size = pupil_comm_size(t->comm);
+    for (int p = 0; p <= size; p++)
+        t->bytes[p] = (size_t)(pupil_slot_first(t->c->slots, size, p) * t->rows) * row_bytes;
+    return pupil_gather_ranges(t->comm, base, t->bytes);
+}
+
+static int gather_features(trainer *t, const pupil_loss_params *p)
+{
+    int64_t ds = t->arch.embed_dim, dt = t->lc.teacher_dim, width;
+    for (int64_t k = 0; k < t->slots; k++)
+        pupil_loss_prepare(t->loss, t->first + k, k, t->feat[0] + k * t->rows * ds, t->feat[1] + k * t->rows * ds,
+                           t->cache ? t->teacher[0] + k * t->rows * dt : NULL,
+                           t->cache ? t->teacher[1] + k * t->rows * dt : NULL, p);
+    pupil_batch_matrix mat[4];
+    int n = pupil_loss_gathered(t->loss, mat);
+    for (int i = 0; i < n; i++) PUPIL_TRY(gather_rows(t, mat[i].rows, (size_t)mat[i].width * sizeof(float)));
+    for (int64_t k = 0; k < t->slots; k++) pupil_loss_stats(t->loss, t->first + k, k, p);
+    double *stats = pupil_loss_statistics(t->loss, &width);
+    return gather_rows(t, stats, (size_t)width * sizeof *stats);
+}
+
+static void backward_slot(trainer *t, int64_t k, const pupil_loss_params *p)
+{
+    int64_t at = k * t->rows * t->arch.embed_dim;
+    pupil_acts *a = t->acts[t->c->recompute ? 0 : k];
+    float *grads = pupil_slot_sum_begin(t->sum);
+    pupil_loss_params g = trainer_loss_params(t, grads);
+    double since = pupil_now();
+    pupil_loss_grad(t->loss, t->first + k, k, t->feat[0] + at, t->feat[1] + at, p, &g, t->dfeat[0], t->dfeat[1],
+                    t->value + (t->first + k) * PUPIL_TERMS);
+    t->sec.loss += lap(&since);
+    if (t->c->recompute) forward_slot(t, k);
+    pupil_image_backward(t->clip, t->params, a, t->scratch, t->dfeat[0], grads, NULL);
+    pupil_text_backward(t->clip, t->params, a, t->scratch, t->dfeat[1], grads);
+    pupil_slot_sum_end(t->sum);
+    t->sec.backward += lap(&since);
+}
+
+int trainer_gather(trainer *t, float *array)
+{
+    for (int p = 0; p <= pupil_comm_size(t->comm); p++) t->bytes[p] = (size_t)t->range[p] * sizeof *array;
+    return pupil_gather_ranges(t->comm, array, t->bytes);
+}
+
+/* Chunk sums of all ranks, in one array on all. */
+static int gather_chunks(trainer *t)
+{
+    int64_t chunks = (t->table->total + PUPIL_CHUNK - 1) / PUPIL_CHUNK;
+    for (int p = 0; p <= pupil_comm_size(t->comm); p++)
+        t->bytes[p] = (size_t)PUPIL_MIN(chunks, (t->range[p] + PUPIL_CHUNK - 1) / PUPIL_CHUNK) * sizeof *t->chunk;
+    return pupil_gather_ranges(t->comm, t->chunk, t->bytes);
+}
+
+static int advance(trainer *t)
+{
+    int me = pupil_comm_rank(t->comm);
+    float *grad;
+    double since = pupil_now();
+    PUPIL_TRY(pupil_slot_sum_scatter(t->sum, t->range, &grad));
+    t->sec.reduce += lap(&since);
+    pupil_grad_sumsq(grad, t->range[me], t->range[me + 1], t->chunk);
+    PUPIL_TRY(gather_chunks(t));
+    t->norm = pupil_grad_norm(t->chunk, t->table->total);
+    if (!isfinite(t->norm))
+        return pupil_fail(PUPIL_ENUMERIC, "%s step %lld: the gradient is not finite (loss %g); lower %s.train.lr or set "
+                          "grad_clip_norm", t->name, (long long)t->step + 1, t->loss_value, t->name);
+    t->lr = pupil_lr_at(t->c, t->step);
+    pupil_adamw(t->params, t->m, t->v, grad, t->range[me], t->range[me + 1], t->runs, t->table->n, t->c, t->lr,
+                pupil_clip_factor(t->norm, t->c->grad_clip_norm), t->step + 1);
+    t->sec.update += lap(&since);
+    PUPIL_TRY(trainer_gather(t, t->params));
+    float *scale = t->params + t->at_scale;
+    *scale = fminf(fmaxf(*scale, 0), 4.6051702f); /* ln 100 */
+    t->sec.reduce += lap(&since);
+    return 0;
+}
+
+int trainer_step(trainer *t)
+{
+    pupil_loss_params p = trainer_loss_params(t, t->params);
+    double since = pupil_now();
+    PUPIL_TRY(load_slots(t));
+    t->sec.data += lap(&since);
+    for (int64_t k = 0; k < t->slots; k++) forward_slot(t, k);
+    t->sec.forward += lap(&since);
+    PUPIL_TRY(gather_features(t, &p));
+    t->sec.loss += lap(&since);
+    for (int64_t k = 0; k < t->slots; k++) backward_slot(t, k, &p);
+    PUPIL_TRY(pupil_slot_sum_doubles(t->comm, t->c->slots, t->value, PUPIL_TERMS, t->total));
+    t->loss_value = 0;
+    for (int i = 0; i < PUPIL_TERMS; i++) t->loss_value += t->lc.weight[i] * t->total[i];
+    PUPIL_TRY(advance(t));
+    t->step++;
+    return 0;
+}

@@ -1,0 +1,339 @@
+/* train.c: a training from its first or last saved step to its end. The same loop trains students from the cache
+ * and a teacher from scratch. Every step starts with one agreement on what all ranks do: go on, wait for blocks,
+ * save, stop, or take in the teacher ranks that have graduated. */
+#include "trainer.h"
+
+#include "pupil/ckpt.h"
+#include "pupil/math.h"
+
+#include <math.h>
+#include <string.h>
+
+int64_t trainer_epoch_steps(const trainer *t) { return PUPIL_MAX((int64_t)1, t->order.samples / t->c->batch_size); }
+
+int64_t trainer_position(const trainer *t, int64_t step, int64_t *ret_epoch)
+{
+    *ret_epoch = step / trainer_epoch_steps(t);
+    return step % trainer_epoch_steps(t) * t->c->batch_size;
+}
+
+const pupil_clip *trainer_clip(const trainer *t) { return t->clip; }
+const float *trainer_params(const trainer *t) { return t->params; }
+
+static void set_loss(trainer *t, bool teacher)
+{
+    const pupil_conf_loss *l = &t->j->conf->loss;
+    t->lc = (pupil_loss_conf){.batch = t->c->batch_size, .slots = t->c->slots, .dim = t->arch.embed_dim};
+    if (teacher) {
+        t->lc.weight[PUPIL_TERM_TASK] = 1;
+        return;
+    }
+    t->lc.weight[PUPIL_TERM_TASK] = l->task;
+    t->lc.weight[PUPIL_TERM_CRD] = l->crd;
+    t->lc.weight[PUPIL_TERM_ICL] = l->icl;
+    t->lc.weight[PUPIL_TERM_FD] = l->fd;
+    t->lc.icl_raw = l->icl_variant == PUPIL_VARIANT_AS_RELEASED;
+    t->lc.fd_sum = l->fd_reduce == PUPIL_FD_SUM;
+    if (!pupil_loss_wants_teacher(&t->lc)) return;
+    t->lc.teacher_dim = t->j->teacher_arch.embed_dim;
+    t->lc.teacher_scale = t->j->teacher_scale;
+    t->cache = t->j->cache;
+}
+
+/* The loss's own parameters join the model's table: initialised, reduced, advanced and saved like the rest. */
+static void add_loss_tensors(trainer *t)
+{
+    t->at_scale = pupil_clip_scale_offset(t->clip);
+    if (pupil_loss_has_heads(&t->lc)) {
+        int64_t dt = t->lc.teacher_dim, ds = t->lc.dim;
+        double std = 1 / sqrt(3.0 * (double)ds); /* variance of torch's Linear */
+        static const char *const name[2][2] = {{"loss.visual_proj.weight", "loss.visual_proj.bias"}, {"loss.text_proj.weight", "loss.text_proj.bias"}};
+        for (int s = 0; s < 2; s++) {
+            t->at_head[2 * s] = pupil_table_add(t->table, name[s][0], 2, (int64_t[]){dt, ds}, PUPIL_INIT_NORMAL, std);
+            t->at_head[2 * s + 1] = pupil_table_add(t->table, name[s][1], 1, (int64_t[]){dt}, PUPIL_INIT_CONST, 0);
+        }
+    }
+    if (t->lc.weight[PUPIL_TERM_ICL] != 0)
+        t->at_icl = pupil_table_add(t->table, "loss.icl_scale", 0, NULL, PUPIL_INIT_CONST, 2.659260036932778);
+}
+
+pupil_loss_params trainer_loss_params(const trainer *t, float *base)
+{
+    pupil_loss_params p = {.logit_scale = base + t->at_scale};
+    if (pupil_loss_has_heads(&t->lc)) {
+        p.image_w = base + t->at_head[0];
+        p.image_b = base + t->at_head[1];
+        p.text_w = base + t->at_head[2];
+        p.text_b = base + t->at_head[3];
+    }
+    if (t->lc.weight[PUPIL_TERM_ICL] != 0) p.icl_scale = base + t->at_icl;
+    return p;
+}
+
+static void comm_close(trainer *t)
+{
+    pupil_slot_sum_free(&t->sum);
+    pupil_loss_free(&t->loss);
+    for (int64_t k = 0; t->acts && k < (t->c->recompute ? 1 : t->slots); k++) pupil_acts_free(&t->acts[k]);
+    for (int64_t k = 0; t->b && k < t->slots; k++) batch_free(&t->b[k]);
+    pupil_free(&t->acts);
+    pupil_free(&t->b);
+    pupil_scratch_free(&t->scratch);
+    pupil_free(&t->range);
+    pupil_free(&t->bytes);
+    pupil_free(&t->chunk);
+    pupil_free(&t->value);
+    for (int s = 0; s < 2; s++) {
+        pupil_free(&t->feat[s]);
+        pupil_free(&t->teacher[s]);
+        pupil_free(&t->dfeat[s]);
+    }
+}
+
+static float *floats(int64_t n) { return pupil_alloc((size_t)n * sizeof(float)); }
+
+/* All that depends on who the ranks are. */
+static void comm_open(trainer *t, pupil_comm *c)
+{
+    int size = pupil_comm_size(c), me = pupil_comm_rank(c);
+    comm_close(t);
+    t->comm = c;
+    t->rows = t->c->batch_size / t->c->slots;
+    t->first = pupil_slot_first(t->c->slots, size, me);
+    t->slots = pupil_slot_first(t->c->slots, size, me + 1) - t->first;
+    t->range = pupil_alloc((size_t)(size + 1) * sizeof *t->range);
+    t->bytes = pupil_alloc((size_t)(size + 1) * sizeof *t->bytes);
+    pupil_optim_ranges(t->table->total, size, t->range);
+    t->chunk = pupil_alloc((size_t)(t->table->total / PUPIL_CHUNK + 2) * sizeof *t->chunk);
+    t->value = pupil_alloc((size_t)(t->c->slots * PUPIL_TERMS) * sizeof *t->value);
+    t->sum = pupil_slot_sum_new(c, t->c->slots, t->table->total);
+    t->loss = pupil_loss_new(&t->lc, t->slots);
+    t->scratch = pupil_scratch_new(t->clip, t->rows);
+    int64_t nacts = t->c->recompute ? 1 : t->slots, own = PUPIL_MAX((int64_t)1, t->slots) * t->rows;
+    t->acts = pupil_alloc((size_t)(nacts + 1) * sizeof *t->acts);
+    for (int64_t k = 0; k < nacts; k++) t->acts[k] = pupil_acts_new(t->clip, t->rows, true);
+    t->b = pupil_alloc((size_t)(t->slots + 1) * sizeof *t->b);
+    for (int64_t k = 0; k < t->slots; k++) batch_new(&t->b[k], &t->arch, t->rows);
+    for (int s = 0; s < 2; s++) {
+        t->feat[s] = floats(own * t->arch.embed_dim);
+        t->dfeat[s] = floats(t->rows * t->arch.embed_dim);
+        if (t->cache) t->teacher[s] = floats(own * t->lc.teacher_dim);
+    }
+}
+
+int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
+{
+    trainer *t = pupil_alloc(sizeof *t);
+    t->j = j;
+    t->c = teacher ? &j->conf->teacher.train : &j->conf->student.train;
+    t->name = teacher ? "teacher" : "student";
+    t->arch = teacher ? j->teacher_arch : j->student_arch;
+    t->dir = pupil_strdup(teacher ? j->conf->teacher.dir : j->conf->run.dir);
+    t->ckpt_dir = pupil_join(t->dir, "checkpoints");
+    static const char *const teacher_keys[] = {"teacher.model", "teacher.train", "data", "tokenizer"};
+    static const char *const student_keys[] = {"student", "loss", "data", "tokenizer"};
+    job_digest(j, teacher ? teacher_keys : student_keys, 4, t->digest);
+    if (!teacher && j->cache) {
+        char both[130];
+        snprintf(both, sizeof both, "%s %s", t->digest, j->cache_identity);
+        pupil_sha256_of(both, strlen(both), t->digest);
+    }
+    t->clip = pupil_clip_new(&t->arch);
+    t->table = pupil_clip_table(t->clip);
+    set_loss(t, teacher);
+    add_loss_tensors(t);
+    t->params = floats(t->table->total);
+    t->m = floats(t->table->total);
+    t->v = floats(t->table->total);
+    t->runs = pupil_alloc((size_t)t->table->n * sizeof *t->runs);
+    for (int64_t i = 0; i < t->table->n; i++)
+        t->runs[i] = (pupil_decay_run){t->table->t[i].offset, t->table->t[i].count, t->table->t[i].decay};
+    t->order = job_order(j, (uint64_t)t->c->seed);
+    int r = 0;
+    if (t->order.samples < t->c->batch_size)
+        r = pupil_fail(PUPIL_EUSER, "%s.train.batch_size is %lld, but there are only %lld training samples", t->name,
+                       (long long)t->c->batch_size, (long long)t->order.samples);
+    comm_open(t, c);
+    *ret = t;
+    return r;
+}
+
+void trainer_free(trainer **tp)
+{
+    trainer *t = *tp;
+    if (!t) return;
+    comm_close(t);
+    pupil_clip_free(&t->clip);
+    pupil_free(&t->params);
+    pupil_free(&t->m);
+    pupil_free(&t->v);
+    pupil_free(&t->runs);
+    pupil_free(&t->dir);
+    pupil_free(&t->ckpt_dir);
+    pupil_free(tp);
+}
+
+static pupil_state state_of(trainer *t) { return (pupil_state){t->table, t->params, t->m, t->v, t->step, t->digest}; }
+
+int trainer_start(trainer *t)
+{
+    pupil_state s = state_of(t);
+    bool found;
+    PUPIL_TRY(pupil_ckpt_generation(t->comm, t->ckpt_dir, &t->generation));
+    PUPIL_TRY(pupil_ckpt_load(t->comm, t->ckpt_dir, &s, &found));
+    if (found) {
+        t->step = s.step;
+        pupil_info("%s: resuming after step %lld of %lld", t->name, (long long)t->step, (long long)t->c->steps);
+        return 0;
+    }
+    size_t bytes = (size_t)t->table->total * sizeof(float);
+    pupil_table_init(t->table, (uint64_t)t->c->seed, t->params);
+    memset(t->m, 0, bytes);
+    memset(t->v, 0, bytes);
+    return 0;
+}
+
+static int save(trainer *t)
+{
+    PUPIL_TRY(trainer_gather(t, t->m));
+    PUPIL_TRY(trainer_gather(t, t->v));
+    pupil_state s = state_of(t);
+    return pupil_ckpt_save(t->comm, t->ckpt_dir, t->generation, &s, t->j->conf->run.keep_checkpoints);
+}
+
+/* The whole state from world rank 0 to everyone. Collective over the world. */
+static int share_state(trainer *t)
+{
+    size_t bytes = (size_t)t->table->total * sizeof(float);
+    PUPIL_TRY(pupil_bcast(t->j->world, &t->step, sizeof t->step, 0));
+    PUPIL_TRY(pupil_bcast(t->j->world, &t->generation, sizeof t->generation, 0));
+    PUPIL_TRY(pupil_bcast(t->j->world, t->params, bytes, 0));
+    PUPIL_TRY(pupil_bcast(t->j->world, t->m, bytes, 0));
+    return pupil_bcast(t->j->world, t->v, bytes, 0);
+}
+
+int trainer_join(trainer *t) { return share_state(t); }
+
+/* Students' side of graduation: from the next step on, all ranks of the world are students. */
+static int take_in_teachers(trainer *t)
+{
+    PUPIL_TRY(trainer_gather(t, t->m));
+    PUPIL_TRY(trainer_gather(t, t->v));
+    comm_open(t, t->j->world);
+    pupil_info("student: the cache is whole; teacher ranks join at step %lld: %d student ranks", (long long)t->step + 1,
+               pupil_comm_size(t->comm));
+    return share_state(t);
+}
+
+/* What the ranks agree on before a step. */
+enum { STOP, SAVE, GRADUATE, WAIT, SILENCE, WORDS };
+
+/* Are the blocks of the next step published? (rank 0 of the students, split mode) */
+static bool blocks_ready(trainer *t, stream *s)
+{
+    int64_t epoch, pos = trainer_position(t, t->step, &epoch), blocks = pupil_order_blocks(&t->order);
+    int64_t need = epoch > 0 ? blocks : pupil_order_needs(&t->order, pos + t->c->batch_size - 1);
+    if (need > s->told && stream_tell(s, SAY_NEED, need) == 0) s->told = need;
+    for (int64_t k = 0; k < need; k++)
+        if (!pupil_cache_has(t->cache, pupil_order_block(&t->order, 0, k))) return false;
+    return true;
+}
+
+static int decide(trainer *t, stream *s, double last_save, int64_t word[WORDS])
+{
+    const pupil_conf_run *run = &t->j->conf->run;
+    memset(word, 0, WORDS * sizeof *word);
+    word[STOP] = pupil_signal_seen() != 0;
+    if (pupil_comm_rank(t->comm) == 0) {
+        bool every = run->checkpoint_steps && t->step && t->step % run->checkpoint_steps == 0 && last_save > 0;
+        word[SAVE] = every || pupil_now() - fabs(last_save) > run->checkpoint_seconds;
+        if (s) {
+            stream_listen(s, t->j);
+            word[STOP] |= s->signalled;
+            word[GRADUATE] = s->done == s->teachers;
+            word[WAIT] = !word[GRADUATE] && !blocks_ready(t, s);
+            word[SILENCE] = word[WAIT] && pupil_now() - s->news > t->j->conf->ranks.timeout;
+        }
+    }
+    return pupil_max(t->comm, word, WORDS);
+}
+
+typedef struct {
+    double step_seconds; /* smoothed */
+    metrics *m;
+    double saved; /* when the last checkpoint was taken; negative: at the step now finished */
+} run_state;
+
+static void report_step(trainer *t, run_state *rs, double seconds)
+{
+    rs->step_seconds = rs->step_seconds > 0 ? 0.9 * rs->step_seconds + 0.1 * seconds : seconds;
+    double rate = (double)t->c->batch_size / rs->step_seconds;
+    int64_t epoch;
+    trainer_position(t, t->step - 1, &epoch);
+    char eta[32];
+    if (rs->m)
+        metrics_step(rs->m, t->step, epoch, t->loss_value, t->total, t->lc.weight, t->lr, t->norm,
+                     exp((double)t->params[t->at_scale]), (double)t->c->batch_size / seconds, pupil_comm_size(t->comm), &t->sec);
+    pupil_progress(t->step == t->c->steps, "%s  step %lld/%lld   loss %.4f   %.0f pairs/s   %d rank%s   ETA %s", t->name,
+                   (long long)t->step, (long long)t->c->steps, t->loss_value, rate, pupil_comm_size(t->comm),
+                   pupil_comm_size(t->comm) == 1 ? "" : "s",
+                   pupil_duration(rs->step_seconds * (double)(t->c->steps - t->step), eta));
+    t->sec = (phase_seconds){0};
+}
+
+static int loop(trainer *t, stream *s, run_state *rs)
+{
+    double since = pupil_now();
+    while (t->step < t->c->steps) {
+        int64_t word[WORDS];
+        char what[64];
+        snprintf(what, sizeof what, "%s: step %lld", t->name, (long long)t->step + 1);
+        pupil_par_phase(what);
+        PUPIL_TRY(decide(t, s, rs->saved, word));
+        if (word[SILENCE])
+            return pupil_fail(PUPIL_ETIMEOUT, "no teacher rank has published a block for %.0f s (ranks.timeout)",
+                              t->j->conf->ranks.timeout);
+        if (word[STOP] || word[SAVE]) {
+            PUPIL_TRY(save(t));
+            rs->saved = -pupil_now();
+        }
+        if (word[STOP])
+            return pupil_fail(PUPIL_ESTOP, "stopped on a signal; a checkpoint of step %lld is saved; run the same command again "
+                              "to go on", (long long)t->step);
+        if (word[GRADUATE] && s) {
+            if (pupil_comm_rank(t->comm) == 0) PUPIL_TRY(stream_tell(s, SAY_GRADUATE, t->step));
+            s = NULL;
+            PUPIL_TRY(take_in_teachers(t));
+        }
+        if (word[WAIT]) {
+            pupil_idle(pupil_now(), "waiting for blocks");
+            continue;
+        }
+        double now = pupil_now();
+        t->sec.wait += now - since;
+        PUPIL_TRY(pupil_fault("train.step"));
+        PUPIL_TRY(trainer_step(t));
+        rs->saved = fabs(rs->saved);
+        report_step(t, rs, pupil_now() - since);
+        since = pupil_now();
+    }
+    if (s && pupil_comm_rank(t->comm) == 0) PUPIL_TRY(stream_tell(s, SAY_END, t->step));
+    return 0;
+}
+
+int trainer_run(trainer *t, stream *s)
+{
+    run_state rs = {.saved = -pupil_now()};
+    int r = 0;
+    int64_t before = t->step;
+    if (pupil_comm_rank(t->comm) == 0) {
+        char *path = pupil_join(t->dir, "metrics.jsonl");
+        r = metrics_open(path, t->step, &rs.m);
+        pupil_free(&path);
+    }
+    r = pupil_agree(t->comm, r);
+    if (r == 0) r = loop(t, s, &rs);
+    if (r == 0 && t->step > before) r = save(t);
+    metrics_close(&rs.m);
+    return r;
+}

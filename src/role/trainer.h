@@ -1,0 +1,56 @@
+/* trainer.h (private to role): the state of a training, shared by train.c (the loop) and step.c (one step). */
+#ifndef PUPIL_ROLE_TRAINER_H
+#define PUPIL_ROLE_TRAINER_H
+
+#include "job.h"
+
+#include "pupil/optim.h"
+
+struct trainer {
+    job *j;
+    const pupil_conf_train *c;
+    const char *name; /* "teacher" | "student" */
+    char *dir;        /* metrics.jsonl and checkpoints/ live here */
+    char *ckpt_dir;
+    char digest[65];
+    int64_t generation;
+    pupil_clip *clip;
+    pupil_table *table;
+    pupil_arch arch;
+    pupil_loss_conf lc;
+    pupil_cache *cache; /* borrowed; NULL: no teacher */
+    pupil_order order;
+    pupil_decay_run *runs;
+    float *params, *m, *v; /* [table->total]; m and v are whole only after a gather */
+    int64_t at_scale, at_icl, at_head[4];
+    int64_t step;          /* finished */
+
+    /* What depends on the communicator. */
+    pupil_comm *comm;
+    int64_t first, slots, rows; /* own slots; pairs a slot */
+    int64_t *range;             /* [size+1] elements each rank advances */
+    size_t *bytes;              /* [size+1] scratch for gathers */
+    double *chunk;              /* sums of squares */
+    pupil_slot_sum *sum;
+    pupil_loss *loss;
+    pupil_acts **acts;          /* one a slot, or one alone when activations are recomputed */
+    pupil_scratch *scratch;
+    batch *b;                   /* one a slot */
+    float *feat[2], *teacher[2], *dfeat[2]; /* [own pairs, dim]; dfeat: one slot */
+    double *value;              /* [slots of all][PUPIL_TERMS] */
+
+    /* Of the last step. */
+    double loss_value, norm, lr, total[PUPIL_TERMS];
+    phase_seconds sec;
+};
+
+int64_t trainer_epoch_steps(const trainer *t);
+/* First position of a step in its epoch. */
+int64_t trainer_position(const trainer *t, int64_t step, int64_t *ret_epoch);
+pupil_loss_params trainer_loss_params(const trainer *t, float *base);
+/* One optimiser step: step.c. Collective over t->comm. */
+int trainer_step(trainer *t);
+/* Bytes [k * range] for a gather of a float array by ranges. */
+int trainer_gather(trainer *t, float *array);
+
+#endif

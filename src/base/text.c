@@ -17,7 +17,7 @@ void *pupil_alloc(size_t bytes)
 {
     void *p = NULL;
     size_t n = bytes ? (bytes + 63) & ~(size_t)63 : 64;
-    if (n < bytes) out_of_memory(bytes);
+    if (n < bytes || n > SIZE_MAX - 128) out_of_memory(bytes);
     /* calloc maps fresh zero pages lazily; alignment to 64 is kept by an offset word before the block */
     char *raw = calloc(1, n + 128);
     if (!raw) out_of_memory(bytes);
@@ -140,11 +140,11 @@ void pupil_buf_json_num(pupil_buf *b, double x)
         return;
     }
     char t[40];
-    for (int digits = 1; digits <= 17; digits++) {
-        snprintf(t, sizeof t, "%.*g", digits, x);
-        if (strtod(t, NULL) == x) break;
-    }
-    pupil_buf_puts(b, t);
+    int digits = 1;
+    while (digits < 17 && (snprintf(t, sizeof t, "%.*g", digits, x), strtod(t, NULL) != x)) digits++;
+    if (fabs(x) < 1e17) /* as many digits as the whole part has: 100, not 1e+02 */
+        while (digits < 17 && fabs(x) >= pow(10, digits)) digits++;
+    pupil_buf_printf(b, "%.*g", digits, x);
 }
 
 void pupil_buf_html(pupil_buf *b, const char *s)

@@ -36,6 +36,13 @@
         if (!(cond)) fail_msg(__VA_ARGS__);                                                                  \
     } while (0)
 
+/* Free several pupil_alloc()ed arrays. */
+#define DROP(...) drop_((void *[]){__VA_ARGS__}, (int)(sizeof((void *[]){__VA_ARGS__}) / sizeof(void *)))
+static inline void drop_(void **p, int n)
+{
+    for (int i = 0; i < n; i++) pupil_free(&p[i]);
+}
+
 static inline double *doubles(int64_t n) { return pupil_alloc((size_t)PUPIL_MAX(n, (int64_t)1) * sizeof(double)); }
 static inline float *floats(int64_t n) { return pupil_alloc((size_t)PUPIL_MAX(n, (int64_t)1) * sizeof(float)); }
 

@@ -12,10 +12,10 @@
 #define PUPIL_CLONES __attribute__((noinline))
 #endif
 
-/* exp(x) within 2 units in the last place on [-87.3, 88.7], clamped outside: 2^n e^r, |r| <= ln2/2, Taylor to r^7. */
+/* exp(x) within 2 units in the last place on [-87.3, 88.3], clamped outside: 2^n e^r, |r| <= ln2/2, Taylor to r^7. */
 static inline float kernel_exp(float x)
 {
-    x = x < -87.3f ? -87.3f : x > 88.7f ? 88.7f : x;
+    x = x < -87.3f ? -87.3f : x > 88.3f ? 88.3f : x;
     float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
     float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
     float p = 1.9841270e-4f;

@@ -1,0 +1,186 @@
+/* Every backward against central differences of the plain twin in double. L = sum(c * f(x)) for a random c; the step of
+ * 1e-5 leaves about 1e-9 in the difference quotient, so what is seen is the float32 error of the fast kernel. */
+#include "../proof.h"
+
+#include "pupil/math.h"
+
+static const int64_t odd[] = {1, 3, 17, 64, 65};
+
+typedef double (*objective)(void *what);
+
+/* dL/dx[i] at up to 40 places of x[n], against got[]. `base` is what got[] held before the kernel added to it. */
+static void gradient(const char *name, objective f, void *what, double *x, const float *got, double base, int64_t n, double tolerance)
+{
+    int64_t step = n <= 40 ? 1 : n / 37;
+    double scale = 0, worst = 0;
+    for (int64_t i = 0; i < n; i += step) {
+        double keep = x[i], h = 1e-5;
+        x[i] = keep + h;
+        double up = f(what);
+        x[i] = keep - h;
+        double want = (up - f(what)) / (2 * h);
+        x[i] = keep;
+        scale = fmax(scale, fabs(want));
+        double e = fabs((double)got[i] - base - want);
+        if (!(e <= worst)) worst = e;
+    }
+    CHECK(worst <= tolerance * fmax(scale, 1), "d%s: error %.3g on gradients up to %.3g", name, worst, scale);
+}
+
+/* An array that already holds 0.5 everywhere: what must be added to, not overwritten. */
+static float *halves(int64_t n)
+{
+    float *x = floats(n);
+    for (int64_t i = 0; i < n; i++) x[i] = 0.5f;
+    return x;
+}
+
+typedef struct {
+    int64_t n, in, out, heads, hd, nseq;
+    double *x, *w, *b, *y, *c;
+    bool quick, causal;
+    int32_t *cu, *pool;
+} work;
+
+static double linear_value(void *p)
+{
+    work *k = p;
+    pupil_plain_linear(k->y, k->x, k->w, k->b, k->n, k->in, k->out);
+    return dot_of(k->y, k->c, k->n * k->out);
+}
+
+static void linear(void **state)
+{
+    for (int i = 0; i < 5; i++)
+        for (int j = 0; j < 5; j++) {
+            work k = {.n = odd[i], .in = odd[j], .out = odd[(i + j) % 5]};
+            k.x = normals(1, k.n * k.in, 0, 1), k.w = normals(2, k.out * k.in, 0, 1), k.b = normals(3, k.out, 0, 1);
+            k.c = normals(4, k.n * k.out, 0, 1), k.y = doubles(k.n * k.out);
+            float *x = to_floats(k.x, k.n * k.in), *w = to_floats(k.w, k.out * k.in), *dy = to_floats(k.c, k.n * k.out);
+            float *dx = halves(k.n * k.in), *dw = halves(k.out * k.in), *db = halves(k.out);
+            pupil_linear_backward(dx, dw, db, dy, x, w, k.n, k.in, k.out);
+            gradient("x", linear_value, &k, k.x, dx, 0, k.n * k.in, 1e-5);
+            gradient("w", linear_value, &k, k.w, dw, 0.5, k.out * k.in, 1e-5);
+            gradient("b", linear_value, &k, k.b, db, 0.5, k.out, 1e-5);
+            float *dw2 = halves(k.out * k.in);
+            pupil_linear_backward(NULL, dw2, NULL, dy, x, w, k.n, k.in, k.out);
+            assert_memory_equal(dw, dw2, (size_t)(k.out * k.in) * sizeof *dw);
+            DROP(k.x, k.w, k.b, k.c, k.y, x, w, dy, dx, dw, db, dw2);
+        }
+}
+
+static double act_value(void *p)
+{
+    work *k = p;
+    double s = 0;
+    for (int64_t i = 0; i < k->n; i++) s += k->c[i] * pupil_plain_act(k->x[i], k->quick);
+    return s;
+}
+
+static void activation(void **state)
+{
+    for (int quick = 0; quick < 2; quick++) {
+        work k = {.n = 997, .quick = quick};
+        k.x = normals(1, k.n, 0, 3), k.c = normals(2, k.n, 0, 1);
+        float *h = to_floats(k.x, k.n), *dy = to_floats(k.c, k.n), *dh = floats(k.n);
+        pupil_act_backward(dh, dy, h, k.n, quick);
+        gradient("h", act_value, &k, k.x, dh, 0, k.n, 3e-6);
+        pupil_act_backward(dy, dy, h, k.n, quick); /* in place */
+        assert_memory_equal(dh, dy, (size_t)k.n * sizeof *dy);
+        DROP(k.x, k.c, h, dy, dh);
+    }
+}
+
+static double norm_value(void *p)
+{
+    work *k = p;
+    pupil_plain_layernorm(k->y, k->x, k->w, k->b, k->n, k->in, 1e-5);
+    return dot_of(k->y, k->c, k->n * k->in);
+}
+
+static void layer_norm(void **state)
+{
+    for (int i = 0; i < 5; i++)
+        for (int j = 1; j < 5; j++) {
+            work k = {.n = odd[i], .in = odd[j]};
+            int64_t count = k.n * k.in;
+            k.x = normals(1, count, 2, 1.5), k.w = normals(2, k.in, 1, 0.3), k.b = normals(3, k.in, 0, 1), k.c = normals(4, count, 0, 1), k.y = doubles(count);
+            float *x = to_floats(k.x, count), *g = to_floats(k.w, k.in), *b = to_floats(k.b, k.in), *dy = to_floats(k.c, count), *y = floats(count);
+            float *mean = floats(k.n), *rstd = floats(k.n), *dx = halves(count), *add = halves(count), *dg = halves(k.in), *db = halves(k.in);
+            pupil_layernorm_forward(y, mean, rstd, x, g, b, k.n, k.in, 1e-5f);
+            pupil_layernorm_backward(dx, dg, db, dy, x, mean, rstd, g, k.n, k.in, false);
+            gradient("x", norm_value, &k, k.x, dx, 0, count, 3e-5);
+            gradient("gamma", norm_value, &k, k.w, dg, 0.5, k.in, 1e-5);
+            gradient("beta", norm_value, &k, k.b, db, 0.5, k.in, 1e-5);
+            pupil_layernorm_backward(add, dg, db, dy, x, mean, rstd, g, k.n, k.in, true);
+            gradient("x", norm_value, &k, k.x, add, 0.5, count, 3e-5);
+            pupil_layernorm_backward(dy, dg, db, dy, x, mean, rstd, g, k.n, k.in, false); /* in place of dy */
+            assert_memory_equal(dx, dy, (size_t)count * sizeof *dy);
+            DROP(k.x, k.w, k.b, k.c, k.y, x, g, b, dy, y, mean, rstd, dx, add, dg, db);
+        }
+}
+
+static double attention_value(void *p)
+{
+    work *k = p;
+    pupil_plain_attention(k->y, k->x, k->cu, k->nseq, k->heads, k->hd, k->causal, k->pool);
+    return dot_of(k->y, k->c, (k->pool ? k->nseq : k->n) * k->heads * k->hd);
+}
+
+static void attention(void **state)
+{
+    static const int64_t head[][2] = {{1, 16}, {3, 5}, {2, 1}};
+    int32_t cu[5] = {0, 1, 18, 21, 40}, pool[4];
+    for (int j = 0; j < 3; j++)
+        for (int mode = 0; mode < 6; mode++) {
+            work k = {.n = cu[4], .nseq = 4, .heads = head[j][0], .hd = head[j][1], .causal = mode % 2, .cu = cu, .pool = mode >= 2 ? pool : NULL};
+            for (int s = 0; s < 4; s++) pool[s] = mode < 4 ? cu[s + 1] - 1 : cu[s] + (cu[s + 1] - cu[s]) / 2;
+            int64_t width = k.heads * k.hd, in = k.n * 3 * width, outs = (k.pool ? k.nseq : k.n) * width;
+            k.x = normals(1, in, 0, 1), k.c = normals(2, outs, 0, 1), k.y = doubles(outs);
+            float *qkv = to_floats(k.x, in), *dy = to_floats(k.c, outs), *d = floats(in);
+            for (int64_t i = 0; i < in; i++) d[i] = NAN; /* all of it is written */
+            pupil_attention_backward(d, dy, qkv, cu, k.nseq, k.heads, k.hd, k.causal, k.pool);
+            assert_true(pupil_all_finite(d, in));
+            gradient("qkv", attention_value, &k, k.x, d, 0, in, 1e-5);
+            for (int64_t i = 0; i < in; i += 7) { /* denser, over rows that sequences share a border with */
+                double keep = k.x[i];
+                k.x[i] = keep + 1e-5;
+                double up = attention_value(&k);
+                k.x[i] = keep - 1e-5;
+                double want = (up - attention_value(&k)) / 2e-5;
+                k.x[i] = keep;
+                CHECK(fabs((double)d[i] - want) < 2e-5, "dqkv[%d], mode %d: %.8g, expected %.8g", (int)i, mode, (double)d[i], want);
+            }
+            DROP(k.x, k.c, k.y, qkv, dy, d);
+        }
+}
+
+static double normalize_value(void *p)
+{
+    work *k = p;
+    pupil_plain_normalize(k->y, k->x, k->n, k->in);
+    return dot_of(k->y, k->c, k->n * k->in);
+}
+
+static void normalize(void **state)
+{
+    for (int i = 0; i < 5; i++) {
+        work k = {.n = odd[i], .in = odd[4 - i] + 1};
+        int64_t count = k.n * k.in;
+        k.x = normals(1, count, 0, 1), k.c = normals(2, count, 0, 1), k.y = doubles(count);
+        float *x = to_floats(k.x, count), *dy = to_floats(k.c, count), *y = floats(count), *norm = floats(k.n), *dx = halves(count);
+        pupil_normalize_forward(y, norm, x, k.n, k.in);
+        pupil_normalize_backward(dx, dy, y, norm, k.n, k.in);
+        gradient("x", normalize_value, &k, k.x, dx, 0.5, count, 2e-6);
+        DROP(k.x, k.c, k.y, x, dy, y, norm, dx);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(linear), cmocka_unit_test(activation), cmocka_unit_test(layer_norm),
+        cmocka_unit_test(attention), cmocka_unit_test(normalize),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

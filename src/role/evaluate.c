@@ -7,15 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A question set and the pictures it is about. */
-typedef struct {
-    pupil_vqa_set *set;
-    int64_t n;             /* questions used: the first n */
-    int64_t *image, n_images; /* distinct samples, ascending */
-    int64_t *row;          /* per question, its row in image */
-    const char **text;
-} asked;
-
 typedef struct {
     float *image[2], *question[2]; /* [PUPIL_TRAIN], [PUPIL_TEST] */
     int64_t dim;
@@ -93,13 +84,14 @@ static void tick(void *name, int64_t done, int64_t of)
 
 typedef struct {
     const char *name;
-    const features *f;
+    const features *f; /* NULL: the pixel baseline */
     pupil_probe_inputs inputs;
 } probe;
 
 static int run_probe(evaluation *e, const probe *p, int32_t *answer)
 {
     const pupil_conf_eval *c = &e->j->conf->eval;
+    if (!p->f) return pixel_answers(e->j, &e->q[PUPIL_TRAIN], &e->q[PUPIL_TEST], &e->list, answer);
     pupil_probe_conf pc = {.inputs = p->inputs, .dim = p->f->dim, .hidden = c->vqa_hidden, .epochs = c->vqa_epochs,
                            .batch = PUPIL_MIN(c->vqa_batch, e->q[PUPIL_TRAIN].n), .lr = c->vqa_lr,
                            .seed = (uint64_t)e->j->conf->student.train.seed};
@@ -123,7 +115,7 @@ static int run_probes(evaluation *e, const probe *p, int n)
 {
     pupil_comm *c = e->j->world;
     size_t bytes = (size_t)e->q[PUPIL_TEST].n * sizeof(int32_t);
-    int32_t *answer[4] = {0};
+    int32_t *answer[8] = {0};
     int r = 0;
     for (int k = 0; k < n; k++) {
         answer[k] = pupil_alloc(bytes);
@@ -252,9 +244,10 @@ static int ask_student(evaluation *e, const embedder *m)
     features f = {0};
     int r = 0;
     if (e->r.test) {
-        const probe probes[] = {{"student", &f, PUPIL_PROBE_FULL}, {"question only", &f, PUPIL_PROBE_QUESTION}, {"image only", &f, PUPIL_PROBE_IMAGE}};
+        const probe probes[] = {{"student", &f, PUPIL_PROBE_FULL}, {"question only", &f, PUPIL_PROBE_QUESTION}, {"image only", &f, PUPIL_PROBE_IMAGE},
+                                {"pixel nearest neighbour", NULL, PUPIL_PROBE_FULL}};
         r = embed_questions(e, m, &f);
-        if (r == 0) r = run_probes(e, probes, PUPIL_COUNT(probes));
+        if (r == 0) r = run_probes(e, probes, PUPIL_COUNT(probes) - !e->j->conf->eval.pixel_baseline);
         int32_t *index = pupil_alloc((size_t)e->q[PUPIL_TEST].n * sizeof *index);
         pupil_majority_answers(e->q[PUPIL_TRAIN].set, &e->list, e->q[PUPIL_TEST].set, index);
         if (r == 0) add_answers(e, "majority", index);

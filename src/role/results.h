@@ -6,6 +6,18 @@
 
 #include "pupil/eval.h"
 
+/* A question set and the pictures it is about. */
+typedef struct {
+    pupil_vqa_set *set;
+    int64_t n;                /* questions used: the first n */
+    int64_t *image, n_images; /* distinct samples, ascending */
+    int64_t *row;             /* per question, its row in image */
+    const char **text;
+} asked;
+
+/* The pixel baseline's answer (index in the list) to each test question. Not collective. */
+int pixel_answers(const job *j, const asked *train, const asked *test, const pupil_answers *list, int32_t *ret);
+
 /* One answerer of the test questions. */
 typedef struct {
     const char *name;

@@ -184,6 +184,23 @@ static int share_student(job *j, trainer *t, pupil_clip **ret_clip, float **ret_
     return pupil_bcast(j->world, *ret_params, (size_t)total * sizeof(float), 0);
 }
 
+/* The report is made from the run directory alone: a teacher's curves come along. */
+static int copy_teacher_metrics(const job *j)
+{
+    if (!j->plan.teacher) return 0;
+    char *from = pupil_join(j->conf->teacher.dir, "metrics.jsonl"), *to = pupil_join(j->conf->run.dir, "teacher-metrics.jsonl"), *text = NULL;
+    size_t n;
+    int r = 0;
+    if (pupil_exists(from)) {
+        r = pupil_read_file(from, 0, &text, &n);
+        if (r == 0) r = pupil_write_file(to, text, n);
+    }
+    pupil_free(&text);
+    pupil_free(&from);
+    pupil_free(&to);
+    return r;
+}
+
 static int finish(job *j, trainer *t)
 {
     pupil_clip *clip;
@@ -197,6 +214,7 @@ static int finish(job *j, trainer *t)
     if (r == 0 && job_leads(j)) {
         char digest[65], *path = pupil_join(j->conf->run.dir, "finished");
         r = job_write_run_json(j);
+        if (r == 0) r = copy_teacher_metrics(j);
         if (r == 0) r = pupil_model_dir_digest(j->conf->run.dir, digest);
         if (r == 0) r = pupil_write_file(path, digest, strlen(digest));
         if (r == 0) pupil_info("student  %s/model.safetensors   sha256 %.16s", j->conf->run.dir, digest);

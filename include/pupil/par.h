@@ -2,7 +2,7 @@
  *
  *  Rules: MPI is entered from the main thread only (MPI_THREAD_FUNNELED). Every wait polls, yields the core and
  *  has the bound given to pupil_par_start(); when it passes, the rank says what it waited for and which ranks of
- *  its node are behind, and the job is aborted: waiting ranks cannot agree with one that is gone.
+ *  its node are behind in that communicator, and the job is aborted: waiting ranks cannot agree with one that is gone.
  *  Sums over slots are taken in one fixed binary tree, so a result does not depend on the number of ranks.
  */
 #ifndef PUPIL_PAR_H
@@ -37,7 +37,7 @@ void pupil_comm_free(pupil_comm **c);
 
 /* ---- together ----------------------------------------------------------------------------------- */
 /** All ranks get the worst (most negative) of their codes; ranks whose own code was fine get the reason of the
- *  first rank that failed, as "rank N: ...". Collective over c. */
+ *  first rank that has it, as "rank N: ...", the others keep their own. Collective over c. */
 int pupil_agree(pupil_comm *c, int code);
 /** values[i] = maximum over ranks. Collective over c. */
 int pupil_max(pupil_comm *c, int64_t *values, int n);

@@ -1,16 +1,17 @@
-/* comm.c: starting and ending, splitting, waiting with a bound. The board is one cache line per rank of a node in
- * shared memory: how many waits the rank has begun and what it is doing, so that a rank that waits too long can
- * name those it waits for. */
+/* comm.c: starting and ending, splitting, waiting with a bound. The board is a few cache lines per rank of a node in
+ * shared memory: how many waits the rank has begun in each communicator and what it is doing, so that a rank that
+ * waits too long can name those it waits for. */
 #include "comm.h"
 
 #include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
+enum { COUNTERS = 8 };
 typedef struct {
-    int64_t waits; /* collectives entered */
+    int64_t waits[COUNTERS]; /* collectives entered, by pupil_comm.line */
     int32_t world_rank, pid;
-    char doing[112];
+    char doing[120];
 } board_line;
 
 static pupil_comm world;
@@ -51,15 +52,32 @@ static int board_open(void)
     return 0;
 }
 
+/* Rank, size and members of `mpi`; an MPI code. */
+static int comm_fill(pupil_comm *c, MPI_Comm mpi, int line)
+{
+    MPI_Group all, mine;
+    *c = (pupil_comm){.mpi = mpi, .line = line};
+    MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(mpi, &c->rank);
+    MPI_Comm_size(mpi, &c->size);
+    int *index = pupil_alloc((size_t)c->size * sizeof *index);
+    for (int i = 0; i < c->size; i++) index[i] = i;
+    c->world_rank = pupil_alloc((size_t)c->size * sizeof *c->world_rank);
+    MPI_Comm_group(MPI_COMM_WORLD, &all);
+    MPI_Comm_group(mpi, &mine);
+    int code = MPI_Group_translate_ranks(mine, c->size, index, all, c->world_rank);
+    MPI_Group_free(&all);
+    MPI_Group_free(&mine);
+    pupil_free(&index);
+    return code;
+}
+
 int pupil_par_start(int *argc, char ***argv, double timeout)
 {
     int provided, n = 0;
     char host[MPI_MAX_PROCESSOR_NAME] = "?";
     MPI_TRY(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
-    world.mpi = MPI_COMM_WORLD;
-    MPI_Comm_set_errhandler(world.mpi, MPI_ERRORS_RETURN);
-    MPI_Comm_rank(world.mpi, &world.rank);
-    MPI_Comm_size(world.mpi, &world.size);
+    MPI_TRY(comm_fill(&world, MPI_COMM_WORLD, 0), "MPI_COMM_WORLD");
     MPI_Get_processor_name(host, &n);
     pupil_log_identity(world.rank, world.size, host);
     bound = timeout;
@@ -113,17 +131,19 @@ int pupil_comm_size(const pupil_comm *c) { return c->size; }
 
 int pupil_comm_split(pupil_comm *c, int color, pupil_comm **ret)
 {
+    static int64_t splits;
+    int64_t line = splits;
+    PUPIL_TRY(pupil_max(c, &line, 1)); /* the wait with a bound; MPI_Comm_split has none */
+    splits = line + 1;
     MPI_Comm out;
     MPI_TRY(MPI_Comm_split(c->mpi, color < 0 ? MPI_UNDEFINED : color, c->rank, &out), "MPI_Comm_split");
     *ret = NULL;
     if (out == MPI_COMM_NULL) return 0;
     pupil_comm *n = pupil_alloc(sizeof *n);
-    n->mpi = out;
-    MPI_Comm_set_errhandler(out, MPI_ERRORS_RETURN);
-    MPI_Comm_rank(out, &n->rank);
-    MPI_Comm_size(out, &n->size);
+    int code = comm_fill(n, out, 1 + (int)(line % (COUNTERS - 1)));
+    if (board) board[board_me].waits[n->line] = 0;
     *ret = n;
-    return 0;
+    return mpi_status(code, "MPI_Comm_split");
 }
 
 void pupil_comm_free(pupil_comm **c)
@@ -133,19 +153,32 @@ void pupil_comm_free(pupil_comm **c)
         return;
     }
     MPI_Comm_free(&(*c)->mpi);
+    pupil_free(&(*c)->world_rank);
     pupil_free(c);
 }
 
-/* One line that names the ranks of this node that have entered fewer waits, then the end of the job. */
-static _Noreturn void give_up(const char *what)
+/* Is the rank of this line waited for? In `c`: it has entered fewer waits there. Without one: any other rank. */
+static bool is_late(const board_line *line, const pupil_comm *c)
 {
+    if (!c) return line->world_rank != world.rank;
+    for (int i = 0; i < c->size; i++)
+        if (c->world_rank[i] == line->world_rank) return line->waits[c->line] < board[board_me].waits[c->line];
+    return false;
+}
+
+/* One line that names who is late on this node, then the end of the job. */
+static _Noreturn void give_up(const pupil_comm *c, const char *what)
+{
+    enum { NAMED = 8 };
     pupil_buf late = {0};
+    int n = 0;
     for (int i = 0; board && i < board_n; i++)
-        if (board[i].waits < board[board_me].waits)
-            pupil_buf_printf(&late, "%srank %d (pid %d, last seen in: %s)", late.len ? ", " : "", board[i].world_rank,
-                             board[i].pid, board[i].doing[0] ? board[i].doing : "start-up");
-    pupil_log(PUPIL_LOG_ERROR, "rank %d waited %.0f s in %s; missing: %s. The run ends; run the same command again to resume "
-              "(ranks.timeout sets this bound)", world.rank, bound, what,
+        if (is_late(&board[i], c) && n++ < NAMED)
+            pupil_buf_printf(&late, "%srank %d (pid %d, last seen in: %.*s)", late.len ? ", " : "", board[i].world_rank, board[i].pid,
+                             (int)sizeof board->doing, board[i].doing[0] ? board[i].doing : "start-up");
+    if (n > NAMED) pupil_buf_printf(&late, " and %d more", n - NAMED);
+    pupil_log(PUPIL_LOG_ERROR, "rank %d waited %.0f s in: %s; %s: %s. The run ends; run the same command again to resume "
+              "(ranks.timeout sets this bound)", world.rank, bound, what, c ? "missing" : "the others",
               late.len ? late.s : "no rank of this node, so one on another node");
     pupil_par_abort(1);
 }
@@ -153,17 +186,18 @@ static _Noreturn void give_up(const char *what)
 void pupil_idle(double since, const char *what)
 {
     sched_yield();
-    if (pupil_now() - since > bound) give_up(what);
+    if (pupil_now() - since > bound) give_up(NULL, what);
 }
 
-int wait_all(int n, MPI_Request *requests, const char *what)
+int wait_all(const pupil_comm *c, int n, MPI_Request *requests, const char *what)
 {
-    if (board) board[board_me].waits++;
+    if (board) board[board_me].waits[c->line]++;
     double since = pupil_now();
     for (;;) {
         int done = 0;
         MPI_TRY(MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE), what);
         if (done) return 0;
-        pupil_idle(since, what);
+        sched_yield();
+        if (pupil_now() - since > bound) give_up(c, what);
     }
 }

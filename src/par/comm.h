@@ -9,12 +9,14 @@
 struct pupil_comm {
     MPI_Comm mpi;
     int rank, size;
+    int line;        /* which counter of the board is this communicator's */
+    int *world_rank; /* of its ranks */
 };
 
 /* Turns an MPI return code into a status with MPI's own sentence. */
 int mpi_status(int code, const char *what);
 /* Waits for all requests, polling; aborts the job after the bound. */
-int wait_all(int n, MPI_Request *requests, const char *what);
+int wait_all(const pupil_comm *c, int n, MPI_Request *requests, const char *what);
 
 #define MPI_TRY(call, what)                                                                                  \
     do {                                                                                                     \

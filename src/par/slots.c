@@ -130,7 +130,7 @@ static int exchange(pupil_slot_sum *s, const int64_t *at, leaf *leaves, int64_t 
         for (int64_t d = 0; d < s->depth && r == 0 && at[p + 1] > at[p]; d++)
             r = mpi_status(MPI_Isend(s->value[d] + at[p], (int)(at[p + 1] - at[p]), MPI_FLOAT, p, (int)d + 1000, c->mpi, &q[nq++]), "slot sum");
     }
-    if (r == 0) r = wait_all(nq, q, "slot sum");
+    if (r == 0) r = wait_all(c, nq, q, "slot sum");
     pupil_free(&q);
     return r;
 }
@@ -138,6 +138,7 @@ static int exchange(pupil_slot_sum *s, const int64_t *at, leaf *leaves, int64_t 
 int pupil_slot_sum_scatter(pupil_slot_sum *s, const int64_t *at, float **ret_mine)
 {
     pupil_comm *c = s->c;
+    PUPIL_REQUIRE(s->next == pupil_slot_first(s->slots, c->size, c->rank + 1)); /* all own slots are in */
     int64_t nleaves = 0;
     leaf *leaves = pupil_alloc((size_t)(s->slots + 1) * sizeof *leaves);
     int64_t *first_leaf = pupil_alloc((size_t)(c->size + 1) * sizeof *first_leaf);

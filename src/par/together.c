@@ -13,14 +13,14 @@ int pupil_max(pupil_comm *c, int64_t *values, int n)
     PUPIL_REQUIRE(n <= PUPIL_COUNT(in));
     memcpy(in, values, (size_t)n * sizeof *in);
     MPI_TRY(MPI_Iallreduce(in, values, n, MPI_INT64_T, MPI_MAX, c->mpi, &q), "agreement");
-    return wait_all(1, &q, "agreement");
+    return wait_all(c, 1, &q, "agreement");
 }
 
 int pupil_barrier(pupil_comm *c)
 {
     MPI_Request q;
     MPI_TRY(MPI_Ibarrier(c->mpi, &q), "barrier");
-    return wait_all(1, &q, "barrier");
+    return wait_all(c, 1, &q, "barrier");
 }
 
 int pupil_bcast(pupil_comm *c, void *data, size_t bytes, int root)
@@ -28,7 +28,7 @@ int pupil_bcast(pupil_comm *c, void *data, size_t bytes, int root)
     for (size_t at = 0; at < bytes; at += PIECE) {
         MPI_Request q;
         MPI_TRY(MPI_Ibcast((char *)data + at, (int)PUPIL_MIN((size_t)PIECE, bytes - at), MPI_BYTE, root, c->mpi, &q), "broadcast");
-        PUPIL_TRY(wait_all(1, &q, "broadcast"));
+        PUPIL_TRY(wait_all(c, 1, &q, "broadcast"));
     }
     return 0;
 }
@@ -43,26 +43,20 @@ int pupil_agree(pupil_comm *c, int code)
     char text[1024] = "";
     if (c->rank == first) snprintf(text, sizeof text, "%s", pupil_reason());
     PUPIL_TRY(pupil_bcast(c, text, sizeof text, first));
-    if (code < 0) return code;
+    if (code < 0) return worst;
     return pupil_fail(worst, "rank %d: %s", first, text);
 }
 
 int pupil_gather_ranges(pupil_comm *c, void *base, const size_t *at)
 {
     if (c->size == 1) return 0;
-    /* counted in units of the common divisor of all bounds, so that counts fit an int */
-    size_t unit = 0;
+    /* counted in units of the largest power of two that divides all bounds, so that counts fit an int */
+    size_t unit = PIECE;
     for (int r = 0; r <= c->size; r++)
-        for (size_t a = at[r] - at[0], b = unit; ; ) {
-            if (a == 0) { unit = b; break; }
-            size_t t = b % a;
-            b = a;
-            a = t;
-        }
-    if (unit == 0) return 0;
+        while ((at[r] - at[0]) % unit) unit /= 2;
     int *count = pupil_alloc(2 * (size_t)c->size * sizeof *count), *from = count + c->size;
     for (int r = 0; r < c->size; r++) {
-        PUPIL_REQUIRE((at[r + 1] - at[0]) / unit <= INT32_MAX);
+        PUPIL_REQUIRE(at[r] <= at[r + 1] && (at[r + 1] - at[0]) / unit <= INT32_MAX);
         count[r] = (int)((at[r + 1] - at[r]) / unit);
         from[r] = (int)((at[r] - at[0]) / unit);
     }
@@ -71,7 +65,7 @@ int pupil_gather_ranges(pupil_comm *c, void *base, const size_t *at)
     MPI_Type_contiguous((int)unit, MPI_BYTE, &type);
     MPI_Type_commit(&type);
     int r = mpi_status(MPI_Iallgatherv(MPI_IN_PLACE, 0, type, (char *)base + at[0], count, from, type, c->mpi, &q), "gather");
-    if (r == 0) r = wait_all(1, &q, "gather");
+    if (r == 0) r = wait_all(c, 1, &q, "gather");
     MPI_Type_free(&type);
     pupil_free(&count);
     return r;

@@ -173,6 +173,7 @@ static void messages(void)
     int from, got[2] = {0};
     int64_t w[PUPIL_WORDS], *next = pupil_alloc((size_t)(2 * np) * sizeof *next);
     MUST(!pupil_poll(world, 5, &from, w), "a message nobody sent");
+    MUST(pupil_barrier(world) == 0, "%s", pupil_reason());
     for (int k = 0; k < EACH; k++)
         for (int to = 0; to < np; to++)
             MUST(pupil_post(world, to, 5 + k % 2, (int64_t[PUPIL_WORDS]){me, k, to, -1}) == 0, "%s", pupil_reason());

@@ -1,0 +1,318 @@
+/* tar_index_build.c: one pass over a tar's headers through libarchive, then its samples: members joined by
+ * key, captions read, broken samples left out and counted. The bytes that come out are a function of the tar
+ * alone. */
+#include "image.h"
+#include "tar_index.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <ctype.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TEXT_MAX    ((int64_t)1 << 20)
+#define JSON_MAX    ((int64_t)16 << 20)
+#define NAMED_FIRST 3
+
+enum { PICTURE, TEXT, JSON, KINDS };
+
+typedef struct {
+    char *key;
+    int kind;
+    int64_t order, at, bytes; /* order: which member of the tar it is */
+} member;
+
+typedef struct {
+    tar_sample sample;
+    int64_t order;
+} found;
+
+typedef struct {
+    const char *tar;
+    int fd;
+    int64_t tar_bytes;
+    member *members;
+    int64_t nmembers, members_cap;
+    found *samples;
+    int64_t nsamples, samples_cap;
+    int64_t broken;
+    int failed; /* a read that failed: nothing is known then, least of all that a sample is broken */
+    pupil_buf named, text; /* text: per sample in order of keys; put into sample order at the end */
+} builder;
+
+static void is_broken(builder *b, const char *name, const char *why)
+{
+    if (b->broken++ >= NAMED_FIRST) return;
+    size_t start = b->named.len;
+    pupil_buf_printf(&b->named, "%s%.200s: %s", start ? "; " : "", name, why);
+    for (size_t i = start; i < b->named.len; i++) /* a name may hold anything, a message is one line */
+        if (iscntrl((unsigned char)b->named.s[i])) b->named.s[i] = '?';
+}
+
+/* ---- the pass over the headers ------------------------------------------------------------------ */
+static int kind_of(const char *extension)
+{
+    static const char *const known[] = {"jpg", "jpeg", "png", "webp"};
+    for (int i = 0; i < PUPIL_COUNT(known); i++)
+        if (!strcasecmp(extension, known[i])) return PICTURE;
+    return !strcasecmp(extension, "txt") ? TEXT : !strcasecmp(extension, "json") ? JSON : KINDS;
+}
+
+static bool leads_out(const char *name)
+{
+    if (name[0] == '/') return true;
+    for (const char *p = name; p; p = strchr(p, '/')) {
+        p += *p == '/';
+        if (!strncmp(p, "..", 2) && (p[2] == '/' || !p[2])) return true;
+    }
+    return false;
+}
+
+/* Take note of a regular file of the tar whose data begin at `at`. */
+static void add_member(builder *b, const char *name, int64_t at, int64_t bytes, int64_t order)
+{
+    while (!strncmp(name, "./", 2)) name += 2;
+    const char *slash = strrchr(name, '/'), *file = slash ? slash + 1 : name, *dot = strchr(file, '.');
+    int kind = dot && dot > file ? kind_of(dot + 1) : KINDS;
+    if (kind == KINDS) return;
+    if (leads_out(name)) {
+        is_broken(b, name, "its name leads out of the tar");
+        return;
+    }
+    PUPIL_GROW(b->members, b->nmembers, b->members_cap);
+    b->members[b->nmembers++] =
+        (member){pupil_format("%.*s", (int)(dot - name), name), kind, order, at, bytes};
+}
+
+static int walk(builder *b, struct archive *a)
+{
+    struct archive_entry *e;
+    for (int64_t order = 0;; order++) {
+        int r = archive_read_next_header(a, &e);
+        if (r == ARCHIVE_EOF) return 0;
+        if (r < ARCHIVE_WARN) {
+            const char *why = archive_error_string(a);
+            int cause = archive_errno(a);
+            if (cause > 0 && cause != EILSEQ) /* errno of a read; EILSEQ and -1 are about what was read */
+                return pupil_fail(PUPIL_EIO, "%s: %s", b->tar, why);
+            if (order == 0) return pupil_fail(PUPIL_EFORMAT, "%s: not a tar: %s", b->tar, why);
+            char *where = pupil_format("after member %lld", (long long)order);
+            is_broken(b, where, why);
+            pupil_free(&where);
+            return 0;
+        }
+        const char *name = archive_entry_pathname_utf8(e);
+        if (!name) name = archive_entry_pathname(e);
+        bool plain = archive_entry_filetype(e) == AE_IFREG && !archive_entry_hardlink(e) &&
+                     !archive_entry_sparse_count(e);
+        if (name && plain) add_member(b, name, archive_filter_bytes(a, 0), archive_entry_size(e), order);
+    }
+}
+
+static int read_headers(builder *b)
+{
+    static const struct {
+        const char *magic, *tool;
+    } compressed[] = {{"\x1f\x8b", "gunzip"},
+                      {"BZh", "bunzip2"},
+                      {"\xfd"
+                       "7zXZ",
+                       "unxz"},
+                      {"\x28\xb5\x2f\xfd", "unzstd"}};
+    char head[8] = {0};
+    if (pread(b->fd, head, sizeof head, 0) < 0)
+        return pupil_fail(PUPIL_EIO, "%s: %s", b->tar, strerror(errno));
+    for (int i = 0; i < PUPIL_COUNT(compressed); i++)
+        if (!memcmp(head, compressed[i].magic, strlen(compressed[i].magic)))
+            return pupil_fail(PUPIL_EFORMAT,
+                              "%s: a compressed tar cannot be read at random: unpack it with %s first",
+                              b->tar, compressed[i].tool);
+    struct archive *a = archive_read_new();
+    PUPIL_REQUIRE(a);
+    archive_read_support_format_tar(a);
+    int r = archive_read_open_fd(a, b->fd, 1 << 16) < ARCHIVE_WARN
+                ? pupil_fail(PUPIL_EFORMAT, "%s: not a tar: %s", b->tar, archive_error_string(a))
+                : walk(b, a);
+    archive_read_free(a);
+    return r;
+}
+
+/* Bytes that are known to be there. */
+static bool read_at(builder *b, int64_t at, void *to, size_t n)
+{
+    errno = 0;
+    if (!b->failed && pread(b->fd, to, n, at) != (ssize_t)n)
+        b->failed = pupil_fail(PUPIL_EIO, "%s: %s", b->tar, errno ? strerror(errno) : "shorter than it was");
+    return !b->failed;
+}
+
+/* ---- samples ------------------------------------------------------------------------------------ */
+/* Add a caption, stripped, unless it is empty or there already. NULL, or why not. */
+static const char *add_caption(builder *b, found *f, const char *s, size_t n)
+{
+    while (n && isspace((unsigned char)*s)) s++, n--;
+    while (n && isspace((unsigned char)s[n - 1])) n--;
+    if (n == 0) return NULL;
+    if (memchr(s, 0, n)) return "its caption holds a NUL byte";
+    const char *have = b->text.s + f->sample.text;
+    for (uint32_t k = 0; k < f->sample.captions; k++) {
+        have += strlen(have) + 1; /* past the key, then past caption k - 1 */
+        if (strlen(have) == n && !memcmp(have, s, n)) return NULL;
+    }
+    pupil_buf_add(&b->text, s, n);
+    pupil_buf_add(&b->text, "", 1);
+    f->sample.captions++;
+    return NULL;
+}
+
+static const char *add_json_captions(builder *b, found *f, const char *s, size_t n)
+{
+    json_t *root = json_loadb(s, n, 0, NULL), *one = json_object_get(root, "caption"), *item;
+    const char *why = NULL;
+    size_t i;
+    if (json_is_string(one)) why = add_caption(b, f, json_string_value(one), json_string_length(one));
+    json_array_foreach(json_object_get(root, "captions"), i, item)
+    {
+        if (!why && json_is_string(item))
+            why = add_caption(b, f, json_string_value(item), json_string_length(item));
+    }
+    json_decref(root);
+    return why;
+}
+
+static const char *read_captions(builder *b, found *f, const member *m)
+{
+    if (m->bytes > (m->kind == TEXT ? TEXT_MAX : JSON_MAX)) return "its caption is too large";
+    char *s = pupil_alloc((size_t)m->bytes + 1);
+    const char *why = NULL;
+    if (!read_at(b, m->at, s, (size_t)m->bytes)) {
+        why = "unread";
+    } else if (m->kind == JSON) {
+        why = add_json_captions(b, f, s, (size_t)m->bytes);
+    } else {
+        json_t *utf8 = json_stringn(s, (size_t)m->bytes);
+        why = utf8 ? add_caption(b, f, s, (size_t)m->bytes) : "its caption is not UTF-8";
+        json_decref(utf8);
+    }
+    pupil_free(&s);
+    return why;
+}
+
+static const char *check_picture(builder *b, const member *m)
+{
+    uint8_t s[12] = {0};
+    if (m->bytes > TAR_MEMBER_MAX) return "its picture is larger than 256 MiB";
+    if (m->bytes < (int64_t)sizeof s) return "its picture is empty";
+    if (!read_at(b, m->at, s, sizeof s)) return "unread";
+    bool known = image_is_jpeg(s, sizeof s) || image_is_png(s, sizeof s) || image_is_webp(s, sizeof s);
+    return known ? NULL : "its picture is neither JPEG, PNG nor WebP";
+}
+
+/* The sample of n members with one key; NULL, or why it is broken. */
+static const char *join(builder *b, const member *m, int64_t n, found *f)
+{
+    const member *of[KINDS] = {0};
+    for (int64_t i = 0; i < n; i++) {
+        if (of[m[i].kind]) return "its key comes twice";
+        if (m[i].at < 0 || m[i].bytes < 0 || m[i].bytes > b->tar_bytes - m[i].at)
+            return "cut off by the tar's end";
+        of[m[i].kind] = &m[i];
+    }
+    if (!of[PICTURE]) return "no picture";
+    if (!of[TEXT] && !of[JSON]) return "no caption";
+    const char *why = check_picture(b, of[PICTURE]);
+    f->order = m[0].order;
+    f->sample = (tar_sample){of[PICTURE]->at, (uint32_t)of[PICTURE]->bytes, 0, (int64_t)b->text.len};
+    pupil_buf_add(&b->text, m->key, strlen(m->key) + 1);
+    if (!why && of[TEXT]) why = read_captions(b, f, of[TEXT]);
+    if (!why && of[JSON]) why = read_captions(b, f, of[JSON]);
+    if (why || f->sample.captions) return why;
+    return of[TEXT] ? "an empty caption" : "no caption in its JSON";
+}
+
+static int by_key(const void *a, const void *b)
+{
+    const member *x = a, *y = b;
+    int d = strcmp(x->key, y->key);
+    return d ? d : (x->order > y->order) - (x->order < y->order);
+}
+
+static int by_order(const void *a, const void *b)
+{
+    const found *x = a, *y = b;
+    return (x->order > y->order) - (x->order < y->order);
+}
+
+static void join_all(builder *b)
+{
+    if (b->nmembers) qsort(b->members, (size_t)b->nmembers, sizeof *b->members, by_key);
+    for (int64_t i = 0, n; i < b->nmembers; i += n) {
+        const member *m = &b->members[i];
+        for (n = 1; i + n < b->nmembers && !strcmp(m[n].key, m->key);) n++;
+        found f = {0};
+        size_t text = b->text.len;
+        const char *why = join(b, m, n, &f);
+        if (why) {
+            is_broken(b, m->key, why);
+            b->text.len = text;
+            continue;
+        }
+        PUPIL_GROW(b->samples, b->nsamples, b->samples_cap);
+        b->samples[b->nsamples++] = f;
+    }
+    if (b->nsamples) qsort(b->samples, (size_t)b->nsamples, sizeof *b->samples, by_order);
+}
+
+/* ---- the bytes ---------------------------------------------------------------------------------- */
+static size_t text_length(const builder *b, const found *f)
+{
+    const char *s = b->text.s + f->sample.text, *p = s;
+    for (uint32_t k = 0; k <= f->sample.captions; k++) p += strlen(p) + 1;
+    return (size_t)(p - s);
+}
+
+static void lay_out(const builder *b, int64_t mtime, pupil_buf *out)
+{
+    tar_index_head head = {
+        .magic = "PUPILTI1", .order = 0x01020304, .tar_bytes = b->tar_bytes, .tar_mtime = mtime};
+    size_t start = out->len;
+    head.samples = b->nsamples;
+    head.broken = b->broken;
+    head.text_bytes = (int64_t)(b->named.len + 1 + b->text.len);
+    pupil_buf_add(out, &head, sizeof head);
+    int64_t text = (int64_t)b->named.len + 1;
+    for (int64_t i = 0; i < b->nsamples; i++) {
+        tar_sample s = b->samples[i].sample;
+        s.text = text;
+        text += (int64_t)text_length(b, &b->samples[i]);
+        pupil_buf_add(out, &s, sizeof s);
+    }
+    pupil_buf_add(out, b->named.len ? b->named.s : "", b->named.len + 1);
+    for (int64_t i = 0; i < b->nsamples; i++)
+        pupil_buf_add(out, b->text.s + b->samples[i].sample.text, text_length(b, &b->samples[i]));
+    size_t after = offsetof(tar_index_head, crc) + sizeof head.crc;
+    head.crc = pupil_crc32c(0, out->s + start + after, out->len - start - after);
+    memcpy(out->s + start, &head, sizeof head);
+}
+
+int tar_index_build(const char *tar, int fd, int64_t bytes, int64_t mtime, pupil_buf *out)
+{
+    builder b = {.tar = tar, .fd = fd, .tar_bytes = bytes};
+    int r = read_headers(&b);
+    if (r == 0) {
+        join_all(&b);
+        r = b.failed;
+    }
+    if (r == 0) lay_out(&b, mtime, out);
+    for (int64_t i = 0; i < b.nmembers; i++) pupil_free(&b.members[i].key);
+    pupil_free(&b.members);
+    pupil_free(&b.samples);
+    pupil_buf_free(&b.named);
+    pupil_buf_free(&b.text);
+    return r;
+}

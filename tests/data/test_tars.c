@@ -1,0 +1,543 @@
+/* Tars: the right bytes from every kind of header, broken samples named and left out, indexes that are stale,
+ * torn or made by several processes at once. All tars are made here. */
+#include "tar_index.h"
+#include "tars.h"
+#include "tiny_images.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char dir[256];
+
+/* ---- making tars -------------------------------------------------------------------------------- */
+typedef struct {
+    const char *name;
+    const void *bytes;
+    size_t n;
+} file;
+
+#define PNG(name)                                                                                            \
+    {                                                                                                        \
+        name, png_rgb, sizeof png_rgb                                                                        \
+    }
+#define WORDS(name, text)                                                                                    \
+    {                                                                                                        \
+        name, text, sizeof(text) - 1                                                                         \
+    }
+
+static char *in_dir(const char *name)
+{
+    return pupil_join(dir, name);
+}
+
+static void add(struct archive *a, const file *f)
+{
+    struct archive_entry *e = archive_entry_new();
+    archive_entry_set_pathname(e, f->name);
+    archive_entry_set_filetype(e, AE_IFREG);
+    archive_entry_set_perm(e, 0644);
+    archive_entry_set_size(e, (int64_t)f->n);
+    assert_int_equal(archive_write_header(a, e), ARCHIVE_OK);
+    assert_int_equal(archive_write_data(a, f->bytes, f->n), (la_ssize_t)f->n);
+    archive_entry_free(e);
+}
+
+/* dir/name with these files; an older index of that name goes. Returns the path, owned by the caller. */
+static char *make(const char *name, int format, const file *files, int n)
+{
+    char *path = in_dir(name), *idx = pupil_format("%s.idx", path);
+    unlink(idx);
+    pupil_free(&idx);
+    assert_non_null(setlocale(LC_CTYPE, "C.UTF-8")); /* to write names as they are; read in the C locale */
+    struct archive *a = archive_write_new();
+    archive_write_set_format(a, format);
+    assert_int_equal(archive_write_open_filename(a, path), ARCHIVE_OK);
+    for (int i = 0; i < n; i++) add(a, &files[i]);
+    assert_int_equal(archive_write_close(a), ARCHIVE_OK);
+    archive_write_free(a);
+    setlocale(LC_CTYPE, "C");
+    return path;
+}
+
+static int open_one(char *path, const char *index_dir, bool skip_bad, tars **ret)
+{
+    pupil_strings one = {&path, 1};
+    return tars_open(&one, index_dir, skip_bad, ret);
+}
+
+static void check_sample(tars *t, int64_t i, const char *key, const char *caption)
+{
+    pupil_image im;
+    char *text;
+    assert_string_equal(tars_key(t, i), key);
+    assert_int_equal(tars_caption(t, i, 0, &text), 0);
+    assert_string_equal(text, caption);
+    pupil_free(&text);
+    if (tars_image(t, i, &im) < 0) fail_msg("%s: %s", key, pupil_reason());
+    assert_memory_equal(im.rgb, png_rgb_rgb, sizeof png_rgb_rgb);
+    pupil_image_free(&im);
+    assert_int_equal(tars_find(t, key), i);
+}
+
+/* ---- tests -------------------------------------------------------------------------------------- */
+static void every_kind_of_header_leads_to_the_bytes(void **state)
+{
+    static const int formats[] = {ARCHIVE_FORMAT_TAR_USTAR, ARCHIVE_FORMAT_TAR_GNUTAR,
+                                  ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE, ARCHIVE_FORMAT_TAR_PAX_RESTRICTED};
+    char far[180], far_png[200], far_txt[200];
+    memset(far, 'a', sizeof far);
+    memcpy(far + 90, "/deep/", 6); /* ustar can split it there; the others take it whole */
+    far[sizeof far - 1] = 0;
+    snprintf(far_png, sizeof far_png, "%s.png", far);
+    snprintf(far_txt, sizeof far_txt, "%s.txt", far);
+    const file files[] = {
+        PNG("./000.png"),           WORDS("./000.txt", " a cat\n"),     PNG(far_png),
+        WORDS(far_txt, "far away"), WORDS("caf\xc3\xa9.TXT", "coffee"), PNG("caf\xc3\xa9.PNG")};
+    for (int k = 0; k < PUPIL_COUNT(formats); k++) {
+        char *path = make("kinds.tar", formats[k], files, 6);
+        tars *t;
+        if (open_one(path, NULL, false, &t) < 0) fail_msg("format %#x: %s", formats[k], pupil_reason());
+        assert_int_equal(tars_count(t), 3);
+        check_sample(t, 0, "000", "a cat");
+        check_sample(t, 1, far, "far away");
+        check_sample(t, 2, "caf\xc3\xa9", "coffee");
+        tars_free(&t);
+        pupil_free(&path);
+    }
+}
+
+static void captions_come_from_text_then_json(void **state)
+{
+    const file files[] = {PNG("a.png"),
+                          WORDS("a.txt", "one"),
+                          WORDS("a.json", "{\"captions\": [\"one\", \"two\", 3, \"\", \"three \"]}"),
+                          PNG("d/b.c.png"),
+                          PNG("d/b.png"),
+                          WORDS("d/b.json", "{\"caption\": \"only\", \"x\": [1]}"),
+                          PNG("c.png"),
+                          WORDS("c.txt", "kept"),
+                          WORDS("c.json", "{broken"),
+                          WORDS("c.cls", "7")};
+    char *path = make("captions.tar", ARCHIVE_FORMAT_TAR_USTAR, files, PUPIL_COUNT(files)), *text;
+    static const char *const want[] = {"one", "two", "three"};
+    tars *t;
+    assert_int_equal(open_one(path, NULL, false, &t), 0);
+    assert_int_equal(tars_count(t), 3);
+    assert_int_equal(tars_captions(t, 0), 3);
+    for (int k = 0; k < 3; k++) {
+        assert_int_equal(tars_caption(t, 0, k, &text), 0);
+        assert_string_equal(text, want[k]);
+        pupil_free(&text);
+    }
+    check_sample(t, 1, "d/b", "only"); /* d/b.c.png is d/b with the extension c.png: not a picture of ours */
+    check_sample(t, 2, "c", "kept");
+    assert_int_equal(tars_find(t, "d"), -1);
+    tars_free(&t);
+    pupil_free(&path);
+}
+
+static void broken_samples_are_named_and_left_out(void **state)
+{
+    const struct {
+        file f[3];
+        const char *why;
+    } cases[] = {
+        {{WORDS("x.txt", "words")}, "x: no picture"},
+        {{PNG("x.png")}, "x: no caption"},
+        {{PNG("x.png"), WORDS("x.txt", " \n")}, "x: an empty caption"},
+        {{PNG("x.png"), WORDS("x.json", "{\"captions\": [\"\"]}")}, "x: no caption in its JSON"},
+        {{PNG("x.png"), WORDS("x.txt", "w"), PNG("x.jpg")}, "x: its key comes twice"},
+        {{PNG("x.png"), WORDS("x.txt", "\xff\xfe")}, "x: its caption is not UTF-8"},
+        {{PNG("x.png"), WORDS("x.txt", "a\0b")}, "x: its caption holds a NUL byte"},
+        {{WORDS("x.png", "<html>not found</html>"), WORDS("x.txt", "w")},
+         "x: its picture is neither JPEG, PNG nor WebP"},
+        {{WORDS("x.jpg", ""), WORDS("x.txt", "w")}, "x: its picture is empty"},
+        {{PNG("a/../../x.png")}, "a/../../x.png: its name leads out of the tar"},
+        {{PNG("/x.png")}, "/x.png: its name leads out of the tar"},
+        {{PNG("x\n\033[1m.png")}, "x??[1m: no caption"},
+    };
+    for (int k = 0; k < PUPIL_COUNT(cases); k++) {
+        file files[5] = {PNG("good.png"), WORDS("good.txt", "fine")};
+        int n = 2;
+        for (int i = 0; i < 3 && cases[k].f[i].name; i++) files[n++] = cases[k].f[i];
+        char *path = make("broken.tar", ARCHIVE_FORMAT_TAR_USTAR, files, n);
+        tars *t = NULL;
+        for (int again = 0; again < 2; again++) { /* the second time from the index */
+            assert_int_equal(open_one(path, NULL, false, &t), PUPIL_EFORMAT);
+            assert_null(t);
+            if (!strstr(pupil_reason(), cases[k].why) || !strstr(pupil_reason(), "samples: 1,"))
+                fail_msg("%s, not %s", pupil_reason(), cases[k].why);
+        }
+        assert_int_equal(open_one(path, NULL, true, &t), 0);
+        assert_int_equal(tars_count(t), 1);
+        check_sample(t, 0, "good", "fine");
+        tars_free(&t);
+        pupil_free(&path);
+    }
+}
+
+/* A picture that says it has more than 256 MiB, in a sparse file on disk. */
+static void giants_are_left_out(void **state)
+{
+    const file files[] = {PNG("a.png"), WORDS("a.txt", "w"), WORDS("b.txt", "w"), PNG("b.png")};
+    char *path = make("giant.tar", ARCHIVE_FORMAT_TAR_USTAR, files, 4);
+    int fd = open(path, O_RDWR);
+    char head[512];
+    const int64_t at = 6 * 512; /* the seventh block: header of b.png */
+    assert_int_equal(pread(fd, head, 512, at), 512);
+    assert_string_equal(head, "b.png");
+    memcpy(head + 124, "02000000001", 12); /* 256 MiB + 1 */
+    memset(head + 148, ' ', 8);
+    unsigned sum = 0;
+    for (int i = 0; i < 512; i++) sum += (unsigned char)head[i];
+    snprintf(head + 148, 8, "%06o", sum);
+    assert_int_equal(pwrite(fd, head, 512, at), 512);
+    tars *t;
+    assert_int_equal(open_one(path, NULL, false, &t), PUPIL_EFORMAT);
+    assert_non_null(strstr(pupil_reason(), "b: cut off by the tar's end"));
+    assert_int_equal(ftruncate(fd, at + 512 + ((int64_t)257 << 20)), 0);
+    close(fd);
+    assert_int_equal(open_one(path, NULL, false, &t), PUPIL_EFORMAT);
+    assert_non_null(strstr(pupil_reason(), "b: its picture is larger than 256 MiB"));
+    assert_int_equal(open_one(path, NULL, true, &t), 0);
+    assert_int_equal(tars_count(t), 1);
+    tars_free(&t);
+    unlink(path);
+    pupil_free(&path);
+}
+
+static void a_tar_cut_anywhere_gives_what_is_whole(void **state)
+{
+    const file files[] = {PNG("a.png"), WORDS("a.txt", "w"), PNG("b.png"), WORDS("b.txt", "w")};
+    char *whole = make("whole.tar", ARCHIVE_FORMAT_TAR_USTAR, files, 4), *path = in_dir("cut.tar"), *bytes;
+    size_t n;
+    assert_int_equal(pupil_read_file(whole, 0, &bytes, &n), 0);
+    for (size_t cut = 0; cut <= 8 * 512; cut += 128) {
+        assert_int_equal(pupil_write_file(path, bytes, cut), 0);
+        tars *t = NULL;
+        int r = open_one(path, NULL, true, &t);
+        int64_t want = cut >= 7 * 512 + 1   ? 2
+                       : cut >= 3 * 512 + 1 ? 1
+                                            : 0; /* a.txt is one byte behind block 3 */
+        assert_int_equal(r, want ? 0 : PUPIL_EFORMAT);
+        if (t) assert_int_equal(tars_count(t), want);
+        tars_free(&t);
+    }
+    pupil_free(&bytes);
+    pupil_free(&path);
+    pupil_free(&whole);
+}
+
+static void what_is_no_tar_is_refused(void **state)
+{
+    char *path = in_dir("no.tar");
+    tars *t = NULL;
+    assert_int_equal(open_one(path, NULL, true, &t), PUPIL_ENOTFOUND);
+    assert_int_equal(pupil_write_file(path, "\x1f\x8b\x08 gzip's first bytes", 20), 0);
+    assert_int_equal(open_one(path, NULL, true, &t), PUPIL_EFORMAT);
+    assert_non_null(strstr(pupil_reason(), "unpack it with gunzip first"));
+    char words[2048];
+    memset(words, 'w', sizeof words);
+    assert_int_equal(pupil_write_file(path, words, sizeof words), 0);
+    assert_int_equal(open_one(path, NULL, true, &t), PUPIL_EFORMAT);
+    if (!strstr(pupil_reason(), "not a tar")) fail_msg("%s", pupil_reason());
+    memset(words, 0, sizeof words);
+    assert_int_equal(pupil_write_file(path, words, sizeof words), 0);
+    assert_int_equal(open_one(path, NULL, true, &t), PUPIL_EFORMAT);
+    assert_non_null(strstr(pupil_reason(), "no sample"));
+    assert_int_equal(open_one(dir, NULL, true, &t), PUPIL_EFORMAT);
+    assert_non_null(strstr(pupil_reason(), "not a file"));
+    pupil_free(&path);
+}
+
+static void an_index_that_does_not_hold_is_made_again(void **state)
+{
+    const file files[] = {PNG("a.png"), WORDS("a.txt", "w"), PNG("b.png"), WORDS("b.txt", "v")};
+    char *path = make("index.tar", ARCHIVE_FORMAT_TAR_USTAR, files, 4), *idx = pupil_format("%s.idx", path),
+         *good, *now;
+    size_t n, m;
+    tars *t;
+    assert_int_equal(open_one(path, NULL, false, &t), 0);
+    tars_free(&t);
+    assert_int_equal(pupil_read_file(idx, 0, &good, &n), 0);
+    for (size_t i = 0; i < n + 2; i++) {
+        char *bad = pupil_alloc(n + 1);
+        memcpy(bad, good, n);
+        if (i < n) bad[i] ^= 0x40; /* else one byte too few, one too many */
+        size_t bytes = i < n ? n : i == n ? n - 1 : n + 1;
+        tar_index x;
+        bool other_tar = i >= 16 && i < 32; /* a size or time that differs, under a sum that holds */
+        if (other_tar) {
+            uint32_t crc = pupil_crc32c(0, bad + 12, n - 12);
+            memcpy(bad + 8, &crc, 4);
+        }
+        assert_int_equal(tar_index_view(bad, bytes, &x), other_tar);
+        assert_int_equal(pupil_write_file(idx, bad, bytes), 0);
+        pupil_free(&bad);
+        if (i >= 56 && i < n) continue; /* opening once for each byte of the head will do */
+        assert_int_equal(open_one(path, NULL, false, &t), 0);
+        check_sample(t, 1, "b", "v");
+        tars_free(&t);
+        assert_int_equal(pupil_read_file(idx, 0, &now, &m), 0);
+        assert_int_equal(m, n);
+        assert_memory_equal(now, good, n);
+        pupil_free(&now);
+    }
+    pupil_free(&good);
+    pupil_free(&idx);
+    pupil_free(&path);
+}
+
+/* Fields that lie behind a checksum that holds. */
+static void a_lying_index_is_refused(void **state)
+{
+    const file files[] = {PNG("a.png"), WORDS("a.txt", "w"), PNG("b.png"), WORDS("b.txt", "v")};
+    char *path = make("lies.tar", ARCHIVE_FORMAT_TAR_USTAR, files, 4), *bytes;
+    pupil_buf b = {0};
+    int fd = open(path, O_RDONLY);
+    int64_t size, mtime;
+    assert_int_equal(tar_stat(path, fd, &size, &mtime), 0);
+    assert_int_equal(tar_index_build(path, fd, size, mtime, &b), 0);
+    close(fd);
+    tar_index x;
+    assert_true(tar_index_view(b.s, b.len, &x));
+    assert_int_equal(x.head->samples, 2);
+    const struct {
+        size_t at;
+        int64_t value;
+    } lies[] = {{32, 3},
+                {32, 1},
+                {32, -1},
+                {32, INT64_MAX},
+                {48, 0},
+                {48, INT64_MAX},
+                {40, -1},
+                {56, -1},
+                {56, size},
+                {56, INT64_MAX},
+                {72, 0},
+                {72, 1 << 20},
+                {72, -1},
+                {64, 0x7fffffff},
+                {64, (int64_t)1000 << 32 | sizeof png_rgb},
+                {64, sizeof png_rgb}};
+    bytes = pupil_alloc(b.len);
+    for (int k = 0; k < PUPIL_COUNT(lies); k++) {
+        memcpy(bytes, b.s, b.len);
+        memcpy(bytes + lies[k].at, &lies[k].value, 8);
+        uint32_t crc = pupil_crc32c(0, bytes + 12, b.len - 12);
+        memcpy(bytes + 8, &crc, 4);
+        if (tar_index_view(bytes, b.len, &x)) fail_msg("lie %d was believed", k);
+    }
+    pupil_free(&bytes);
+    pupil_buf_free(&b);
+    pupil_free(&path);
+}
+
+static void a_changed_tar_is_indexed_again_and_never_misread(void **state)
+{
+    const file two[] = {PNG("a.png"), WORDS("a.txt", "w"), PNG("b.png"), WORDS("b.txt", "v")};
+    char *path = make("change.tar", ARCHIVE_FORMAT_TAR_USTAR, two, 2), *idx = pupil_format("%s.idx", path);
+    tars *t, *u;
+    assert_int_equal(open_one(path, NULL, false, &t), 0);
+    assert_true(pupil_exists(idx));
+    char *keep = pupil_format("%s.keep", path);
+    rename(idx, keep);
+    pupil_free(&path);
+    path = make("change.tar", ARCHIVE_FORMAT_TAR_USTAR, two, 4);
+    rename(keep, idx);
+    assert_int_equal(open_one(path, NULL, false, &u), 0);
+    assert_int_equal(tars_count(u), 2);
+    pupil_image im;
+    assert_int_equal(tars_image(t, 0, &im), PUPIL_EMISMATCH);
+    tars_free(&t);
+    tars_free(&u);
+    struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    assert_int_equal(utimensat(AT_FDCWD, path, then, 0), 0);
+    assert_int_equal(open_one(path, NULL, false, &t), 0);
+    tar_index x;
+    char *bytes;
+    size_t n;
+    assert_int_equal(pupil_read_file(idx, 0, &bytes, &n), 0);
+    assert_true(tar_index_view(bytes, n, &x));
+    assert_int_equal(x.head->tar_mtime, 1000 * INT64_C(1000000000));
+    tars_free(&t);
+    pupil_free(&bytes);
+    pupil_free(&keep);
+    pupil_free(&idx);
+    pupil_free(&path);
+}
+
+static void the_index_goes_elsewhere_when_it_must(void **state)
+{
+    const file files[] = {PNG("a.png"), WORDS("a.txt", "w")};
+    char *path = make("where.tar", ARCHIVE_FORMAT_TAR_USTAR, files, 2), *idx = pupil_format("%s.idx", path);
+    char *other = in_dir("indexes"), **names;
+    int n;
+    assert_int_equal(mkdir(idx, 0777), 0); /* in the way of the file, also of root's */
+    tars *t;
+    assert_int_equal(open_one(path, NULL, false, &t), 0); /* in memory */
+    check_sample(t, 0, "a", "w");
+    tars_free(&t);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(open_one(path, other, false, &t), 0);
+        check_sample(t, 0, "a", "w");
+        tars_free(&t);
+        assert_int_equal(pupil_list_dir(other, "where.tar-", ".idx", &names, &n), 0);
+        assert_int_equal(n, 1);
+        pupil_names_free(&names, n);
+    }
+    rmdir(idx);
+    pupil_free(&other);
+    pupil_free(&idx);
+    pupil_free(&path);
+}
+
+static void processes_may_index_at_once(void **state)
+{
+    file files[200];
+    char names[200][16];
+    for (int i = 0; i < 200; i++) {
+        snprintf(names[i], sizeof names[i], i % 2 ? "%04d.txt" : "%04d.png", i / 2);
+        files[i] = i % 2 ? (file)WORDS(names[i], "words") : (file)PNG(names[i]);
+    }
+    char *path = make("race.tar", ARCHIVE_FORMAT_TAR_USTAR, files, 200);
+    pid_t child[6];
+    for (int k = 0; k < 6; k++) {
+        child[k] = fork();
+        if (child[k] != 0) continue;
+        tars *t = NULL;
+        bool ok = open_one(path, NULL, false, &t) == 0 && tars_count(t) == 100 && tars_find(t, "0099") == 99;
+        _exit(ok ? 0 : 1);
+    }
+    for (int k = 0; k < 6; k++) {
+        int status;
+        assert_int_equal(waitpid(child[k], &status, 0), child[k]);
+        assert_int_equal(status, 0);
+    }
+    pupil_free(&path);
+}
+
+static void many_tars_are_one_list(void **state)
+{
+    char name[32], key_png[32], key_txt[32], digest[2][65];
+    char *pattern = in_dir("many-{00..19}.tar"), *far = in_dir("moved"), *paths[20];
+    for (int i = 0; i < 20; i++) { /* more than are kept open; shard 19 has a key of shard 0 */
+        snprintf(name, sizeof name, "many-%02d.tar", i);
+        snprintf(key_png, sizeof key_png, "%d.png", i % 19);
+        snprintf(key_txt, sizeof key_txt, "%d.txt", i % 19);
+        const file files[] = {PNG(key_png), WORDS(key_txt, "w")};
+        paths[i] = make(name, ARCHIVE_FORMAT_TAR_USTAR, files, 2);
+    }
+    tars *t;
+    assert_int_equal(open_one(pattern, NULL, false, &t), 0);
+    assert_int_equal(tars_count(t), 20);
+    for (int round = 0; round < 2; round++)
+        for (int i = 1; i < 19; i++) {
+            snprintf(name, sizeof name, "%d", i);
+            check_sample(t, i, name, "w");
+        }
+    assert_int_equal(tars_find(t, "0"), -2);
+    assert_int_equal(tars_find(t, "19"), -1);
+    assert_int_equal(tars_digest(t, digest[0]), 0);
+    tars_free(&t);
+    assert_int_equal(mkdir(far, 0777), 0);
+    pupil_strings list = {pupil_alloc(20 * sizeof(char *)), 20};
+    for (int i = 0; i < 20; i++) {
+        list.item[i] = pupil_format("%s/%d.tar", far, i);
+        rename(paths[i], list.item[i]);
+        pupil_free(&paths[i]);
+    }
+    assert_int_equal(tars_open(&list, NULL, false, &t), 0);
+    assert_int_equal(tars_digest(t, digest[1]), 0);
+    assert_string_equal(digest[0], digest[1]);
+    tars_free(&t);
+    char *swap = list.item[3];
+    list.item[3] = list.item[4];
+    list.item[4] = swap;
+    assert_int_equal(tars_open(&list, NULL, false, &t), 0);
+    assert_int_equal(tars_digest(t, digest[1]), 0);
+    assert_string_not_equal(digest[0], digest[1]);
+    tars_free(&t);
+    pupil_names_free(&list.item, 20);
+    pupil_free(&far);
+    pupil_free(&pattern);
+}
+
+static void braces_expand_as_in_a_shell(void **state)
+{
+    const struct {
+        const char *pattern, *want;
+    } good[] = {{"plain.tar", "plain.tar"},
+                {"a-{008..011}.tar", "a-008.tar a-009.tar a-010.tar a-011.tar"},
+                {"{9..11}", "9 10 11"},
+                {"{2..0}", "2 1 0"},
+                {"x{1,2}.tar", "x1.tar x2.tar"},
+                {"{a,}{0..1}", "a0 a1 0 1"},
+                {"{0..0}", "0"}};
+    static const char *const bad[] = {"a{",     "a}",        "a{b}",           "{1..}",
+                                      "{a..b}", "{1,{2,3}}", "{0..999999999}", "{0..99999}{0..99999}",
+                                      "{}",     "}{"};
+    char **names = NULL;
+    int n;
+    for (int k = 0; k < PUPIL_COUNT(good); k++) {
+        pupil_buf all = {0};
+        assert_int_equal(braces_expand(good[k].pattern, &names, &n), 0);
+        for (int i = 0; i < n; i++) pupil_buf_printf(&all, "%s%s", i ? " " : "", names[i]);
+        assert_string_equal(all.s, good[k].want);
+        pupil_names_free(&names, n);
+        pupil_buf_free(&all);
+    }
+    for (int k = 0; k < PUPIL_COUNT(bad); k++) {
+        assert_int_equal(braces_expand(bad[k], &names, &n), PUPIL_EUSER);
+        assert_null(names);
+        assert_non_null(strstr(pupil_reason(), bad[k]));
+    }
+}
+
+static int make_dir(void **state)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(dir, sizeof dir, "%s/pupil-tars-XXXXXX", tmp ? tmp : "/tmp");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    char *command = pupil_format("rm -rf '%s'", dir);
+    int r = system(command);
+    pupil_free(&command);
+    return r;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind_of_header_leads_to_the_bytes),
+        cmocka_unit_test(captions_come_from_text_then_json),
+        cmocka_unit_test(broken_samples_are_named_and_left_out),
+        cmocka_unit_test(giants_are_left_out),
+        cmocka_unit_test(a_tar_cut_anywhere_gives_what_is_whole),
+        cmocka_unit_test(what_is_no_tar_is_refused),
+        cmocka_unit_test(an_index_that_does_not_hold_is_made_again),
+        cmocka_unit_test(a_lying_index_is_refused),
+        cmocka_unit_test(a_changed_tar_is_indexed_again_and_never_misread),
+        cmocka_unit_test(the_index_goes_elsewhere_when_it_must),
+        cmocka_unit_test(processes_may_index_at_once),
+        cmocka_unit_test(many_tars_are_one_list),
+        cmocka_unit_test(braces_expand_as_in_a_shell),
+    };
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}

@@ -37,7 +37,16 @@ static void open_sections(pupil_buf *out, const char *before, const char *key)
     }
 }
 
-static bool hidden(const pupil_conf *c, const field *f) { return !c->teacher.train_here && !strncmp(f->key, "teacher.train.", 14); }
+/* Keys that mean nothing beside others: printing them would contradict those. */
+static bool hidden(const pupil_conf *c, const field *f)
+{
+    static const char *const tars[] = {"data.train", "data.test", "data.vqa_"};
+    bool scenes = c->data.source == PUPIL_SOURCE_SCENES;
+    for (int i = 0; i < PUPIL_COUNT(tars) && scenes; i++)
+        if (!strncmp(f->key, tars[i], strlen(tars[i]))) return true;
+    return (!c->teacher.train_here && !strncmp(f->key, "teacher.train.", 14)) || (!scenes && !strncmp(f->key, "data.scenes.", 12)) ||
+           (c->tokenizer.merges && !strcmp(f->key, "tokenizer.vocab_size"));
+}
 
 static void print_rows(const pupil_conf *c, const char *prefix, pupil_buf *out)
 {

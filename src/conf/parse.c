@@ -35,7 +35,7 @@ static const char *scalar(const yaml_node_t *n) { return (const char *)n->data.s
 /* A NUL inside a scalar would silently shorten it. */
 static bool whole(const yaml_node_t *n) { return n->type == YAML_SCALAR_NODE && strlen(scalar(n)) == n->data.scalar.length; }
 
-/* The closest key: of the whole table, judged by its full name and by its last word. */
+/* The closest key: by its full name, or by its last word in another section; ties go to the closer full name. */
 static const char *suggest(const char *key)
 {
     const char *best = NULL, *last = strrchr(key, '.');
@@ -43,11 +43,11 @@ static const char *suggest(const char *key)
     last = last ? last + 1 : key;
     for (int i = 0; i < schema_n; i++) {
         const char *word = strrchr(schema[i].key, '.') + 1;
-        int full = pupil_edit_distance(key, schema[i].key), tail = 1 + pupil_edit_distance(last, word);
-        int limit = (int)strlen(last) / 2 + 1, d = full < tail || strcmp(last, word) ? full : tail;
-        if (tail <= limit && tail < d) d = tail + 1;
-        if (d <= PUPIL_MAX(limit, 3) && d < least) {
-            least = d;
+        int full = pupil_edit_distance(key, schema[i].key), tail = pupil_edit_distance(last, word);
+        if (full > 3 && tail > (int)strlen(last) / 3) continue;
+        int score = 100 * PUPIL_MIN(full, 3 + tail) + full;
+        if (score < least) {
+            least = score;
             best = schema[i].key;
         }
     }

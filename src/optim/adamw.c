@@ -38,7 +38,7 @@ double pupil_clip_factor(double norm, double max_norm)
 }
 
 typedef struct {
-    float b1, b2, decay, rate, denom, eps, clip;
+    float b1, c1, b2, c2, decay, rate, denom, eps, clip; /* c = 1 - b, rounded once */
 } coefficients;
 
 static void advance(float *p, float *m, float *v, const float *g, int64_t n, const coefficients *k, bool decay)
@@ -46,7 +46,7 @@ static void advance(float *p, float *m, float *v, const float *g, int64_t n, con
     float keep = decay ? k->decay : 1.0f;
     for (int64_t i = 0; i < n; i++) {
         float gi = g[i] * k->clip;
-        float mi = k->b1 * m[i] + (1.0f - k->b1) * gi, vi = k->b2 * v[i] + (1.0f - k->b2) * gi * gi;
+        float mi = k->b1 * m[i] + k->c1 * gi, vi = k->b2 * v[i] + k->c2 * gi * gi;
         m[i] = mi;
         v[i] = vi;
         p[i] = p[i] * keep - k->rate * mi / (sqrtf(vi) * k->denom + k->eps);
@@ -58,7 +58,9 @@ void pupil_adamw(float *params, float *m, float *v, const float *grad, int64_t b
 {
     double t = (double)step;
     coefficients k = {.b1 = (float)c->beta1,
+                      .c1 = (float)(1 - c->beta1),
                       .b2 = (float)c->beta2,
+                      .c2 = (float)(1 - c->beta2),
                       .decay = (float)(1 - lr * c->wd),
                       .rate = (float)(lr / (1 - pow(c->beta1, t))),
                       .denom = (float)(1 / sqrt(1 - pow(c->beta2, t))),

@@ -241,7 +241,7 @@ int pupil_conf_parse(const char *path, const char *text, const char *const *sets
         w.is_set = true;
         apply_set(&w, sets[i]);
     }
-    if (w.count == 0) w.count = conf_check(w.c, w.at, errors);
+    w.count += conf_check(w.c, w.at, errors);
     pupil_names_free(&names, n);
     if (n == 0) pupil_free(&names);
     pupil_free(&w.at);

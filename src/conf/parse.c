@@ -135,8 +135,7 @@ static void walk_key(walk *w, const yaml_node_t *k, const yaml_node_t *v, const 
     int i = schema_find(key);
     if (i < 0 && v->type == YAML_SCALAR_NODE && !is_null(v)) i = short_form(key);
     if (i >= 0) {
-        if (w->at[i].line > 0 && !w->is_set && w->at[i].file == w->file) complain(w, k, "%s is given twice, first in line %d", key, w->at[i].line);
-        else store(w, i, v);
+        store(w, i, v);
     } else if (schema_is_section(key)) {
         if (!strcmp(key, "teacher.train")) w->c->teacher.train_here = true;
         if (v->type == YAML_MAPPING_NODE) walk_map(w, v, key, depth + 1);
@@ -144,6 +143,16 @@ static void walk_key(walk *w, const yaml_node_t *k, const yaml_node_t *v, const 
     } else {
         unknown(w, k, key);
     }
+}
+
+/* The node of an earlier pair of the map with the same key, or NULL. */
+static const yaml_node_t *given_before(walk *w, const yaml_node_t *map, const yaml_node_pair_t *pair, const char *key)
+{
+    for (const yaml_node_pair_t *p = map->data.mapping.pairs.start; p < pair; p++) {
+        const yaml_node_t *k = yaml_document_get_node(&w->doc, p->key);
+        if (whole(k) && !strcmp(scalar(k), key)) return k;
+    }
+    return NULL;
 }
 
 static void walk_map(walk *w, const yaml_node_t *map, const char *prefix, int depth)
@@ -164,7 +173,9 @@ static void walk_map(walk *w, const yaml_node_t *map, const char *prefix, int de
         }
         char key[256];
         snprintf(key, sizeof key, "%s%s%s", prefix, prefix[0] ? "." : "", scalar(k));
-        walk_key(w, k, v, key, depth);
+        const yaml_node_t *first = given_before(w, map, p, scalar(k));
+        if (first) complain(w, k, "%s is given twice, first in line %zu", key, first->start_mark.line + 1);
+        else walk_key(w, k, v, key, depth);
     }
 }
 

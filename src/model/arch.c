@@ -2,6 +2,7 @@
 #include "pupil/model.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 
 static const struct {
@@ -44,6 +45,12 @@ static int check(const pupil_arch *a, const char *what)
     if (a->v_width % a->v_heads || a->t_width % a->t_heads)
         return pupil_fail(PUPIL_EUSER, "%s: a width is no multiple of its heads (vision %lld/%lld, text %lld/%lld)", what,
                           (long long)a->v_width, (long long)a->v_heads, (long long)a->t_width, (long long)a->t_heads);
+    for (int i = 0; i < 3; i++)
+        if (!(a->std[i] > 0)) return pupil_fail(PUPIL_EUSER, "%s: preprocess std is %g, expected more than 0", what, a->std[i]);
+    if (strcmp(a->interpolation, "bicubic") && strcmp(a->interpolation, "bilinear"))
+        return pupil_fail(PUPIL_EUSER, "%s: interpolation is '%s', expected bicubic or bilinear", what, a->interpolation);
+    if (strcmp(a->resize_mode, "shortest") && strcmp(a->resize_mode, "squash") && strcmp(a->resize_mode, "longest"))
+        return pupil_fail(PUPIL_EUSER, "%s: resize_mode is '%s', expected shortest, squash or longest", what, a->resize_mode);
     return 0;
 }
 
@@ -96,16 +103,19 @@ int pupil_arch_from_conf(const pupil_conf_model *conf, int64_t vocab, const char
     return 0;
 }
 
+/* The value of a key that is absent or null is `otherwise`; of one that is no number, -1, which no size may be. */
 static int64_t whole(const json_t *o, const char *key, int64_t otherwise)
 {
     const json_t *v = json_object_get(o, key);
-    return json_is_integer(v) ? (int64_t)json_integer_value(v) : otherwise;
+    if (!v || json_is_null(v)) return otherwise;
+    return json_is_integer(v) ? (int64_t)json_integer_value(v) : -1;
 }
 
-static double number(const json_t *o, const char *key, double otherwise)
+static int64_t mlp_of(const json_t *o, int64_t width)
 {
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : otherwise;
+    const json_t *v = json_object_get(o, "mlp_ratio");
+    double ratio = !v || json_is_null(v) ? 4 : json_is_number(v) ? json_number_value(v) : -1;
+    return ratio > 0 && ratio < 1024 && width > 0 && width < 1 << 20 ? (int64_t)((double)width * ratio) : -1;
 }
 
 static void triple(const json_t *list, double to[3])
@@ -121,17 +131,28 @@ static void word(const json_t *o, const char *key, char to[12])
     if (s) snprintf(to, 12, "%s", s);
 }
 
-/* Keys that change the architecture into one this code does not compute. */
-static int refuse_unknown(const char *path, const json_t *model, const json_t *v, const json_t *t)
+/* What a key may say and still mean CLIP's own towers. */
+static bool harmless(const json_t *v)
 {
-    static const char *const not_ours[] = {"timm_model_name", "hf_model_name", "attentional_pool", "no_ln_pre", "pool_type",
-                                           "ls_init_value", "attn_pooler_queries", "custom_text", "multimodal_cfg", "norm_kwargs"};
+    static const char *const plain[] = {"tok", "argmax", "linear", "learnable"}; /* CLIP's pooling, projection, positions */
+    for (int i = 0; i < PUPIL_COUNT(plain); i++)
+        if (json_is_string(v) && !strcmp(json_string_value(v), plain[i])) return true;
+    return !v || json_is_null(v) || json_is_false(v) || (json_is_object(v) && json_object_size(v) == 0);
+}
+
+/* Keys of open_clip's configurations that make an architecture this code does not compute. */
+static int refuse_others(const char *path, const json_t *model, const json_t *v, const json_t *t)
+{
+    static const char *const keys[] = {
+        "custom_text", "multimodal_cfg", "init_logit_bias", "timm_model_name", "hf_model_name", "attentional_pool", "no_ln_pre", "pool_type",
+        "global_average_pool", "final_ln_after_pool", "pos_embed_type", "ls_init_value", "input_patchnorm", "norm_kwargs", "act_kwargs", "block_type",
+        "qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc", "no_causal_mask", "embed_cls", "proj_bias", "proj_type"};
     const json_t *in[] = {model, v, t};
     for (int i = 0; i < PUPIL_COUNT(in); i++)
-        for (int k = 0; k < PUPIL_COUNT(not_ours); k++)
-            if (json_is_true(json_object_get(in[i], not_ours[k])) || json_is_string(json_object_get(in[i], not_ours[k])))
+        for (int k = 0; k < PUPIL_COUNT(keys); k++)
+            if (!harmless(json_object_get(in[i], keys[k])))
                 return pupil_fail(PUPIL_EFORMAT, "%s: model_cfg uses '%s'; only CLIP's own ViT and text towers can be loaded so far",
-                                  path, not_ours[k]);
+                                  path, keys[k]);
     return 0;
 }
 
@@ -141,7 +162,7 @@ static int from_json(const char *path, const json_t *root, pupil_arch *a)
     const json_t *v = json_object_get(model, "vision_cfg"), *t = json_object_get(model, "text_cfg");
     if (!json_is_object(v) || !json_is_object(t))
         return pupil_fail(PUPIL_EFORMAT, "%s: expected open_clip's {\"model_cfg\": {\"vision_cfg\": {...}, \"text_cfg\": {...}}}", path);
-    PUPIL_TRY(refuse_unknown(path, model, v, t));
+    PUPIL_TRY(refuse_others(path, model, v, t));
     defaults(a);
     a->embed_dim = whole(model, "embed_dim", 0);
     a->quick_gelu = json_is_true(json_object_get(model, "quick_gelu"));
@@ -152,13 +173,13 @@ static int from_json(const char *path, const json_t *root, pupil_arch *a)
     int64_t head_width = whole(v, "head_width", 64);
     if (head_width < 1 || a->v_width % head_width) return pupil_fail(PUPIL_EFORMAT, "%s: vision head_width does not divide width", path);
     a->v_heads = a->v_width / head_width;
-    a->v_mlp = (int64_t)((double)a->v_width * number(v, "mlp_ratio", 4));
+    a->v_mlp = mlp_of(v, a->v_width);
     a->context = whole(t, "context_length", 77);
     a->vocab = whole(t, "vocab_size", 49408);
     a->t_width = whole(t, "width", 512);
     a->t_heads = whole(t, "heads", 8);
     a->t_layers = whole(t, "layers", 12);
-    a->t_mlp = (int64_t)((double)a->t_width * number(t, "mlp_ratio", 4));
+    a->t_mlp = mlp_of(t, a->t_width);
     triple(json_object_get(pre, "mean"), a->mean);
     triple(json_object_get(pre, "std"), a->std);
     word(pre, "interpolation", a->interpolation);
@@ -182,6 +203,13 @@ int pupil_arch_from_json(const char *path, pupil_arch *ret)
     return r;
 }
 
+/* The ratio that open_clip's int(width * ratio) turns into `mlp` again. */
+static double ratio_of(int64_t mlp, int64_t width)
+{
+    double ratio = (double)mlp / (double)width;
+    return (int64_t)((double)width * ratio) < mlp ? nextafter(ratio, INFINITY) : ratio;
+}
+
 void pupil_arch_to_json(const pupil_arch *a, pupil_buf *out)
 {
     pupil_buf_printf(out, "{\n \"model_cfg\": {\n  \"embed_dim\": %lld,\n  \"quick_gelu\": %s,\n", (long long)a->embed_dim,
@@ -189,10 +217,10 @@ void pupil_arch_to_json(const pupil_arch *a, pupil_buf *out)
     pupil_buf_printf(out, "  \"vision_cfg\": {\"image_size\": %lld, \"layers\": %lld, \"width\": %lld, \"head_width\": %lld, \"patch_size\": %lld, \"mlp_ratio\": ",
                      (long long)a->image_size, (long long)a->v_layers, (long long)a->v_width,
                      (long long)(a->v_width / a->v_heads), (long long)a->patch);
-    pupil_buf_json_num(out, (double)a->v_mlp / (double)a->v_width);
+    pupil_buf_json_num(out, ratio_of(a->v_mlp, a->v_width));
     pupil_buf_printf(out, "},\n  \"text_cfg\": {\"context_length\": %lld, \"vocab_size\": %lld, \"width\": %lld, \"heads\": %lld, \"layers\": %lld, \"mlp_ratio\": ",
                      (long long)a->context, (long long)a->vocab, (long long)a->t_width, (long long)a->t_heads, (long long)a->t_layers);
-    pupil_buf_json_num(out, (double)a->t_mlp / (double)a->t_width);
+    pupil_buf_json_num(out, ratio_of(a->t_mlp, a->t_width));
     pupil_buf_puts(out, "}\n },\n \"preprocess_cfg\": {\"mean\": [");
     for (int i = 0; i < 3; i++) pupil_buf_puts(out, i ? ", " : ""), pupil_buf_json_num(out, a->mean[i]);
     pupil_buf_puts(out, "], \"std\": [");

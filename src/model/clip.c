@@ -212,6 +212,7 @@ void pupil_image_forward(const pupil_clip *c, const float *params, pupil_acts *a
     const pupil_arch *arch = &c->arch;
     int64_t w = arch->v_width, tok = tokens_of(arch), np = tok - 1, len = 3 * arch->patch * arch->patch;
     side *v = &a->image;
+    PUPIL_REQUIRE(n * tok <= v->t.rows);
     v->n = n;
     for (int64_t i = 0; i <= n; i++) v->cu[i] = (int32_t)(i * tok);
     for (int64_t i = 0; i < n; i++) v->pool[i] = (int32_t)(i * tok);
@@ -258,6 +259,9 @@ void pupil_text_forward(const pupil_clip *c, const float *params, pupil_acts *a,
 {
     (void)s;
     side *t = &a->text;
+    PUPIL_REQUIRE(n * c->arch.context <= t->t.rows);
+    for (int64_t i = 0; i < n; i++) PUPIL_REQUIRE(cu[i] < cu[i + 1] && cu[i + 1] - cu[i] <= c->arch.context);
+    for (int64_t i = 0; i < cu[n]; i++) PUPIL_REQUIRE(ids[i] >= 0 && ids[i] < c->arch.vocab);
     t->n = n;
     memcpy(t->cu, cu, (size_t)(n + 1) * sizeof *cu);
     memcpy(a->ids, ids, (size_t)cu[n] * sizeof *ids);

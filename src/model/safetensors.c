@@ -59,7 +59,8 @@ static int parse_entry(const char *path, const char *name, const json_t *o, uint
     uint64_t size = types[k].size;
     for (int d = 0; d < e->ndim; d++) {
         json_int_t v = json_integer_value(json_array_get(shape, (size_t)d));
-        if (v < 1 || (uint64_t)v > data_bytes / size) return bad(path, name, "its shape is larger than the file");
+        if (v < 1) return bad(path, name, "a dimension is no positive number");
+        if ((uint64_t)v > data_bytes / size) return bad(path, name, "its shape is larger than the file");
         e->shape[d] = (int64_t)v;
         size *= (uint64_t)v;
     }

@@ -53,7 +53,7 @@ static uint64_t hash(const char *s, size_t len)
     return mix(h);
 }
 
-static int64_t *names_slot_of(const names *t, const char *s, size_t len)
+static int64_t *textset_slot_of(const textset *t, const char *s, size_t len)
 {
     uint64_t mask = (uint64_t)t->slots - 1, i = hash(s, len) & mask;
     for (; t->slot[i]; i = (i + 1) & mask) {
@@ -63,12 +63,12 @@ static int64_t *names_slot_of(const names *t, const char *s, size_t len)
     return &t->slot[i];
 }
 
-int64_t names_find(const names *t, const char *s, size_t len)
+int64_t textset_find(const textset *t, const char *s, size_t len)
 {
-    return t->slots ? *names_slot_of(t, s, len) - 1 : -1;
+    return t->slots ? *textset_slot_of(t, s, len) - 1 : -1;
 }
 
-static char *keep(names *t, const char *s, size_t len)
+static char *keep(textset *t, const char *s, size_t len)
 {
     if (t->page_size - t->page_used < len + 1) {
         t->page_size = PUPIL_MAX((size_t)1 << 16, len + 1);
@@ -83,15 +83,15 @@ static char *keep(names *t, const char *s, size_t len)
     return to;
 }
 
-int64_t names_add(names *t, const char *s, size_t len)
+int64_t textset_add(textset *t, const char *s, size_t len)
 {
     if (2 * (t->n + 1) > t->slots) {
         pupil_free(&t->slot);
         t->slots = t->slots ? 2 * t->slots : 64;
         t->slot = pupil_alloc((size_t)t->slots * sizeof *t->slot);
-        for (int64_t k = 0; k < t->n; k++) *names_slot_of(t, t->text[k], t->len[k]) = k + 1;
+        for (int64_t k = 0; k < t->n; k++) *textset_slot_of(t, t->text[k], t->len[k]) = k + 1;
     }
-    int64_t *slot = names_slot_of(t, s, len);
+    int64_t *slot = textset_slot_of(t, s, len);
     if (*slot) return *slot - 1;
     PUPIL_GROW(t->text, t->n, t->cap);
     PUPIL_GROW(t->len, t->n, t->len_cap);
@@ -101,12 +101,12 @@ int64_t names_add(names *t, const char *s, size_t len)
     return t->n - 1;
 }
 
-void names_free(names *t)
+void textset_free(textset *t)
 {
     for (int64_t i = 0; i < t->pages; i++) pupil_free(&t->page[i]);
     pupil_free(&t->page);
     pupil_free(&t->text);
     pupil_free(&t->len);
     pupil_free(&t->slot);
-    *t = (names){0};
+    *t = (textset){0};
 }

@@ -17,19 +17,19 @@ int64_t map64_get(const map64 *m, uint64_t key);
 void map64_set(map64 *m, uint64_t key, int64_t value);
 void map64_free(map64 *m);
 
-/* Each distinct string once, numbered in order of arrival. The texts stay where they are until names_free().
+/* Each distinct string once, numbered in order of arrival. The texts stay where they are until textset_free().
  * Zero-initialise. A string may hold NUL bytes; one NUL follows it. */
 typedef struct {
-    const char **text;
+    char **text;
     size_t *len;
     int64_t n, cap, len_cap;
     int64_t *slot, slots; /* number + 1, or 0 */
     char **page;
     int64_t pages, page_cap;
     size_t page_used, page_size;
-} names;
-int64_t names_find(const names *t, const char *s, size_t len); /* -1: not there */
-int64_t names_add(names *t, const char *s, size_t len);        /* the number it has or gets */
-void names_free(names *t);
+} textset;
+int64_t textset_find(const textset *t, const char *s, size_t len); /* -1: not there */
+int64_t textset_add(textset *t, const char *s, size_t len);        /* the number it has or gets */
+void textset_free(textset *t);
 
 #endif

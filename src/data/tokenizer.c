@@ -26,7 +26,7 @@ static const char pattern_text[] = START_OF_TEXT "|" END_OF_TEXT "|'s|'t|'re|'ve
                                                  "[\\p{L}]+|[\\p{N}]|[^ \\p{L}\\p{N}]+";
 
 struct pupil_tokenizer {
-    names token;
+    textset token;
     int32_t (*merge)[2];
     int64_t merges, cap;
     map64 rank; /* pair -> 1 + number of its merge */
@@ -55,7 +55,7 @@ int32_t tokenizer_byte(uint8_t b, bool last)
     return byte_number[b] + (last ? TOKENIZER_BYTES : 0);
 }
 
-const names *tokenizer_tokens(const pupil_tokenizer *t)
+const textset *tokenizer_tokens(const pupil_tokenizer *t)
 {
     return &t->token;
 }
@@ -79,7 +79,7 @@ int tokenizer_new(pupil_tokenizer **ret)
     for (int id = 0; id < TOKENIZER_FIRST_MERGE; id++) {
         text[0] = (char)by_number[id % TOKENIZER_BYTES];
         memcpy(text + 1, END_OF_WORD, sizeof END_OF_WORD);
-        names_add(&t->token, text, id < TOKENIZER_BYTES ? 1 : sizeof END_OF_WORD);
+        textset_add(&t->token, text, id < TOKENIZER_BYTES ? 1 : sizeof END_OF_WORD);
     }
     *ret = t;
     return 0;
@@ -88,7 +88,7 @@ int tokenizer_new(pupil_tokenizer **ret)
 void pupil_tokenizer_free(pupil_tokenizer **t)
 {
     if (!*t) return;
-    names_free(&(*t)->token);
+    textset_free(&(*t)->token);
     map64_free(&(*t)->rank);
     pupil_free(&(*t)->merge);
     pcre2_code_free((*t)->pattern);
@@ -105,10 +105,10 @@ int32_t tokenizer_add_merge(pupil_tokenizer *t, int32_t a, int32_t b)
     pupil_buf joined = {0};
     pupil_buf_add(&joined, t->token.text[a], t->token.len[a]);
     pupil_buf_add(&joined, t->token.text[b], t->token.len[b]);
-    bool fresh = names_find(&t->token, joined.s, joined.len) < 0;
+    bool fresh = textset_find(&t->token, joined.s, joined.len) < 0;
     int32_t id = -1;
     if (fresh) {
-        id = (int32_t)names_add(&t->token, joined.s, joined.len);
+        id = (int32_t)textset_add(&t->token, joined.s, joined.len);
         PUPIL_GROW(t->merge, t->merges, t->cap);
         t->merge[t->merges][0] = a;
         t->merge[t->merges][1] = b;
@@ -137,7 +137,7 @@ static int64_t find_printed(const pupil_tokenizer *t, const char *s, size_t n)
         if (cp >= (uint32_t)PUPIL_COUNT(point_byte) || point_byte[cp] < 0) break;
         pupil_buf_add(&raw, &(char){(char)point_byte[cp]}, 1);
     }
-    if (n && i == n) id = names_find(&t->token, raw.s, raw.len);
+    if (n && i == n) id = textset_find(&t->token, raw.s, raw.len);
     pupil_buf_free(&raw);
     return id;
 }

@@ -16,7 +16,7 @@ void tokenizer_replace_invalid(const char *bytes, size_t n, pupil_buf *out);
 int tokenizer_new(pupil_tokenizer **ret);
 /* Add the merge of tokens a, b; returns the new token's id, or -1 if there is already such a string. */
 int32_t tokenizer_add_merge(pupil_tokenizer *t, int32_t a, int32_t b);
-const names *tokenizer_tokens(const pupil_tokenizer *t);
+const textset *tokenizer_tokens(const pupil_tokenizer *t);
 /* Byte `b` as the last of a word, or not. */
 int32_t tokenizer_byte(uint8_t b, bool last);
 

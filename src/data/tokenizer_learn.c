@@ -20,7 +20,7 @@ typedef struct {
 
 typedef struct {
     pupil_tokenizer *t;
-    names texts;
+    textset texts;
     word *word;
     int64_t cap;
     pair *pair;
@@ -38,7 +38,7 @@ static void count_words(learner *l, const char *const *texts, int64_t n)
         tokenizer_words_begin(&words, l->t, clean.s, clean.len);
         const char *s;
         for (size_t len; tokenizer_words_next(&words, &s, &len);) {
-            int64_t k = names_add(&l->texts, s, len);
+            int64_t k = textset_add(&l->texts, s, len);
             PUPIL_GROW(l->word, k, l->cap);
             l->word[k].count++;
         }
@@ -80,7 +80,7 @@ static void count_pairs(learner *l, int64_t k, int sign)
     }
 }
 
-static int compare_tokens(const names *t, int32_t a, int32_t b)
+static int compare_tokens(const textset *t, int32_t a, int32_t b)
 {
     int c = memcmp(t->text[a], t->text[b], PUPIL_MIN(t->len[a], t->len[b]));
     return c ? c : (t->len[a] > t->len[b]) - (t->len[a] < t->len[b]);
@@ -88,7 +88,7 @@ static int compare_tokens(const names *t, int32_t a, int32_t b)
 
 static pair *best_pair(const learner *l)
 {
-    const names *t = tokenizer_tokens(l->t);
+    const textset *t = tokenizer_tokens(l->t);
     pair *best = NULL;
     for (pair *p = l->pair; p < l->pair + l->pairs; p++) {
         if (p->count < 2 || (best && p->count < best->count)) continue;
@@ -154,7 +154,7 @@ int pupil_tokenizer_learn(const char *const *texts, int64_t n, int64_t vocab_siz
     pupil_free(&l.word);
     pupil_free(&l.pair);
     map64_free(&l.pair_of);
-    names_free(&l.texts);
+    textset_free(&l.texts);
     *ret = l.t;
     return 0;
 }

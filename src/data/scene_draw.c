@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-static const float outline = 0.016f, outline_shade = 0.55f; /* width in sides; how dark */
+static const float outline = 0.09f, outline_shade = 0.6f; /* width in radii; how dark */
 
 static inline float larger(float a, float b)
 {
@@ -32,7 +32,7 @@ static inline float square(float u, float v)
 }
 static inline float ring(float u, float v)
 {
-    return fabsf(sqrtf(u * u + v * v) - 0.76f) - 0.26f;
+    return fabsf(sqrtf(u * u + v * v) - 0.72f) - 0.31f;
 }
 static inline float diamond(float u, float v)
 {
@@ -49,7 +49,7 @@ static inline float cross(float u, float v)
 {
     u = fabsf(u);
     v = fabsf(v);
-    return larger(larger(u, v) - 1.0f, smaller(u, v) - 0.33f);
+    return larger(larger(u, v) - 1.0f, smaller(u, v) - 0.35f);
 }
 
 /* A pentagram is where at most one of its five lines is crossed: the second largest of five distances. */
@@ -66,7 +66,7 @@ static inline float star(float u, float v)
         second = larger(second, smaller(most, d));
         most = larger(most, d);
     }
-    return second - 0.395f;
+    return second - 0.43f;
 }
 
 /* A square on its corner, and a disc on each of its upper edges. */
@@ -144,8 +144,8 @@ static void object_row(const scene_object *o, int y, const row *w)
     float size = (float)w->size, r = o->r * size, reach = 1.3f * r + 1;
     float dy = (float)y + 0.5f - o->y * size;
     if (fabsf(dy) > reach) return;
-    int from = (int)larger(o->x * size - reach, 0), to = (int)smaller(o->x * size + reach, size - 1) + 1,
-        n = to - from;
+    int from = (int)larger(o->x * size - reach, 0);
+    int n = (int)smaller(o->x * size + reach, size - 1) + 1 - from;
     float c = cosf(o->turn) / r, s = sinf(o->turn) / r;
     for (int i = 0; i < n; i++) {
         float dx = (float)(from + i) + 0.5f - o->x * size;
@@ -153,11 +153,11 @@ static void object_row(const scene_object *o, int y, const row *w)
         w->v[i] = c * dy - s * dx;
     }
     distances(o->is.shape, n, w->u, w->v, w->d);
-    for (int i = 0; i < n;
-         i++) { /* u: how much of the pixel is covered; v: how much of that is not outline */
+    /* u becomes how much of the pixel is covered, v how bright that is for the outline in it */
+    for (int i = 0; i < n; i++) {
         float d = w->d[i] * r;
         w->u[i] = clamp01(0.5f - d);
-        w->v[i] = outline_shade + (1 - outline_shade) * clamp01(0.5f - d - outline * size);
+        w->v[i] = outline_shade + (1 - outline_shade) * clamp01(0.5f - d - outline * r);
     }
     for (int k = 0; k < 3; k++) {
         float *p = w->colour[k] + from, full = scene_colour_rgb[o->is.colour][k];

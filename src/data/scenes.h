@@ -6,6 +6,7 @@
 #include "pupil/data.h"
 
 enum { SCENE_SHAPES = 8, SCENE_COLOURS = 8, SCENE_OBJECTS = 6, SCENE_CAPTIONS = 4, SCENE_QUESTION_TYPES = 6 };
+enum { SCENE_RECIPE = 1 }; /* raised whenever a scene or caption comes out otherwise than before */
 enum {
     SCENE_CIRCLE,
     SCENE_SQUARE,

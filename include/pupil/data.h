@@ -110,18 +110,22 @@ typedef struct {
     char *answer; /* multiple_choice_answer */
 } pupil_vqa_question;
 typedef struct {
-    pupil_vqa_question *q;
+    pupil_vqa_question *q; /* texts belong to the set, and equal ones may be one: leave them as they are */
     int64_t n;
 } pupil_vqa_set;
-/** Questions about a split: generated (scenes) or read from the official VQA v2 JSON pair named in the
- *  config and joined to samples by image_id (a tar sample's key is its image id, zero-padded as it may
- *  be). PUPIL_ENOTFOUND if the config names none; PUPIL_EFORMAT with file and place. */
+/** Questions about a split: generated (scenes; types "exists", "count", "colour", "shape", "position", "compare"),
+ *  or read from the official VQA v2 JSON pair named in the config, in the order of the questions file.
+ *  image_id, a number or a text, is a sample's key as written, or zero-padded to 12 digits, or the number the
+ *  key ends in. Questions about images that are not there are left out and counted in a warning.
+ *  PUPIL_ENOTFOUND if the config names no files; PUPIL_EFORMAT with file, line and place. */
 int pupil_vqa_open(pupil_dataset *d, pupil_split split, pupil_vqa_set **ret);
 void pupil_vqa_free(pupil_vqa_set **s);
 
 /* ---- making data sets --------------------------------------------------------------------------- */
-/** `pupil data scenes --out DIR`: the scenes of `conf` as DIR/{train,test}-000000.tar ... (KEY.png + KEY.txt)
- *  and DIR/{train,test}_{questions,annotations}.json in the official VQA v2 format. */
+/** `pupil data scenes --out DIR`: the scenes of `conf` as DIR/{train,test}-000000.tar ...
+ *  (KEY.png, KEY.txt, KEY.json with all captions; per_tar samples in each) and
+ *  DIR/{train,test}_{questions,annotations}.json in the official VQA v2 format, image_id being the number KEY ends
+ *  in. The same settings give the same bytes. Each file is published when it is whole. */
 int pupil_scenes_export(const pupil_conf_scenes *conf, const char *dir, int64_t per_tar);
 
 

@@ -26,9 +26,9 @@ static inline float kernel_exp(float x)
     p = p * r + 0.5f;
     p = p * (r * r) + r + 1.0f;
     union {
-        int32_t i;
+        uint32_t u;
         float f;
-    } two = {.i = ((int32_t)n + 127) << 23};
+    } two = {.u = (uint32_t)((int32_t)n + 127) << 23};
     return p * two.f;
 }
 

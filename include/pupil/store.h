@@ -8,14 +8,19 @@
  *  crc is CRC-32C of all bytes before " crc=". Values are percent-encoded where they hold a byte <= 0x20,
  *  '%', '=' or 0x7f. An append takes a lock (fcntl) on the file, closes a torn last line with a newline,
  *  writes the record in one write(2), and fsyncs. A reader ignores lines whose crc does not hold.
- *  "gen lane=L n=N id=... host=... pid=..." opens generation N of lane L (N = last + 1). A record with
+ *  "gen lane=L n=N host=... pid=... time=..." opens generation N of lane L (N = last + 1). A record with
  *  lane=L n=M is believed only if M was the latest generation of L when the line was appended: a writer that
  *  was replaced (fencing) may go on writing, but is no longer believed. File names carry generation and rank.
+ *  A record without lane= is always believed. No line is longer than 4 MiB. Where a file system has no locks,
+ *  O_APPEND alone keeps lines apart.
  *
  *  ---- A teacher cache folder -------------------------------------------------------------------------
- *  identity.txt      what the cache is: "key: value" lines, sorted; written once, through publish
- *  journal.txt       records "seg lane= n= file= bytes= blocks=3,17,5 rows=256,256,80 crcs=aabbccdd/eeff0011,..."
- *                    (per block: CRC-32C of the image chunk / of the text chunk as stored)
+ *  identity.txt      what the cache is: "key: value" lines, sorted; written once, through publish. samples, block,
+ *                    dim and dtype (f16 or f32) must be among the keys: they are the shape
+ *  journal.txt       records "seg lane= n= file= bytes= head=BYTES/CRC blocks=3,17,5 rows=256,256,80
+ *                    crcs=aabbccdd/eeff0011,..." (per block: CRC-32C of the image chunk / of the text chunk as
+ *                    stored; head: of all bytes before the first chunk, which are all that are not chunks).
+ *                    "drop file=" takes back what was said of a file
  *  seg-gGGGG-rRRRR-KKKKK.h5   one segment: K-th file of rank R in generation G. HDF5, earliest format:
  *    /image_embeddings  [nblk, block, dim]   float16 (IEEE half) or float32, little endian, before
  *                                            normalisation; chunk = [1, block, dim]: one block, no filters
@@ -23,8 +28,9 @@
  *    /block_ids         [nblk] int64         block b holds samples b*block .. b*block+rows-1 of the data set
  *    /rows              [nblk] int64         valid rows; the rest of a chunk is zeros
  *    attributes of /    format=1, identity (sha256 hex), block, dim
- *  A reader must refuse: a file not in a believed record, another size than `bytes`, other shapes or
- *  dtype than the identity says, a block whose CRC does not hold, a value that is not finite.
+ *  A reader must refuse: a file not in a believed record, anything but a plain file, another size than `bytes`,
+ *  a head or a block whose CRC does not hold, other attributes, shapes, dtype or ids than identity and record say,
+ *  a value that is not finite. Equal blocks in equal order give equal files, to the byte.
  */
 #ifndef PUPIL_STORE_H
 #define PUPIL_STORE_H
@@ -35,9 +41,10 @@
 typedef struct {
     char kind[16];
     struct {
-        char *key, *value; /* decoded; owned by the journal that read it */
+        const char *key, *value; /* decoded; borrowed from text */
     } field[24];
     int nfields;
+    char *text;    /* owned by the journal that read it */
     bool believed; /* false: superseded generation */
 } pupil_record;
 
@@ -49,10 +56,15 @@ typedef struct {
     int64_t n, cap;
     int64_t torn;   /* lines dropped because their crc did not hold */
     int64_t offset; /* bytes read so far: pupil_journal_read() again continues there */
+    struct {
+        char *name;
+        int64_t latest; /* generation opened last */
+    } *lane;
+    int64_t nlanes, cap_lanes;
 } pupil_journal;
 
 /** Read what was appended since the last read of this object (zero-initialise it first). A missing file is
- *  an empty journal. A torn last line is left for the next read. PUPIL_EIO. */
+ *  an empty journal. A torn last line is left for the next read. PUPIL_EIO | PUPIL_EFORMAT (it became shorter). */
 int pupil_journal_read(const char *path, pupil_journal *j);
 void pupil_journal_free(pupil_journal *j);
 /** Append "KIND key=value ... crc=" ; `pairs` is key, value, key, value, ..., NULL; values unencoded.
@@ -66,7 +78,7 @@ typedef struct {
     pupil_buf text; /* "key: value\n" lines in the order added */
 } pupil_identity;
 void pupil_identity_add(pupil_identity *id, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-/** SHA-256 of the lines, sorted. */
+/** SHA-256 of the lines, sorted: that of identity.txt. */
 void pupil_identity_digest(const pupil_identity *id, char ret_hex[65]);
 void pupil_identity_free(pupil_identity *id);
 
@@ -80,9 +92,10 @@ typedef struct {
 
 /** Open the cache in `dir`, made if absent. If the folder already holds an identity that differs from
  *  `want`, PUPIL_EMISMATCH with the fields that differ ("teacher.weights: 12ab.. here, 34cd.. wanted; ...").
- *  `want` is borrowed and holds the shape too (keys the caller chooses). */
+ *  `want` is borrowed and holds the shape too (keys samples, block, dim, dtype). */
 int pupil_cache_open(const char *dir, const pupil_identity *want, const pupil_cache_shape *shape, pupil_cache **ret);
-/** Open what is there, whatever it is (cache ls / verify): shape from identity and journal. */
+/** Open what is there, whatever it is (cache ls / verify): the shape is in the identity. PUPIL_ENOTFOUND if there is
+ *  no cache in `dir`. */
 int pupil_cache_open_any(const char *dir, pupil_cache **ret);
 void pupil_cache_free(pupil_cache **c);
 const pupil_cache_shape *pupil_cache_shape_of(const pupil_cache *c);
@@ -92,22 +105,23 @@ int64_t pupil_cache_blocks(const pupil_cache *c);      /* blocks in a whole cach
 int64_t pupil_cache_blocks_have(const pupil_cache *c); /* published */
 bool pupil_cache_has(const pupil_cache *c, int64_t block);
 
-/** Read one block as float32: image[rows*dim], text[rows*dim] (caller's, room for block*dim each).
- *  Verified: CRC on every read from disk, finite values, ids. Keeps the last few blocks (`window` set by
- *  pupil_cache_window(), default 16) in memory and a few file handles open.
- *  PUPIL_ENOTFOUND (not published) | PUPIL_ECRC | PUPIL_EFORMAT | PUPIL_EIO | PUPIL_ENUMERIC;
+/** One block as float32: image[rows*dim], text[rows*dim], borrowed: good until as many other blocks as the window
+ *  holds have been read. Verified on every read from disk: all that a reader must refuse, above. Keeps the last few
+ *  blocks (`window` set by pupil_cache_window(), default 16) in memory and a few files open.
+ *  PUPIL_ENOTFOUND (not published) | PUPIL_ECRC | PUPIL_EFORMAT | PUPIL_EMISMATCH | PUPIL_EIO | PUPIL_ENUMERIC;
  *  the reason names file and block. */
 int pupil_cache_read(pupil_cache *c, int64_t block, const float **ret_image, const float **ret_text, int64_t *ret_rows);
 void pupil_cache_window(pupil_cache *c, int64_t blocks);
 
-/** Write side: one writer a rank. Writes segments of up to `segment_blocks` blocks. */
+/** Write side: one writer a rank. Writes segments of up to `segment_blocks` (1 to 4096) blocks. */
 typedef struct pupil_cache_writer pupil_cache_writer;
 int pupil_cache_writer_new(pupil_cache *c, int64_t generation, int rank, int64_t segment_blocks,
                            pupil_cache_writer **ret);
 /** Add block `block` (rows x dim float32, converted here; values that are not finite are refused with
  *  PUPIL_ENUMERIC naming block and row). When the segment is full it is published:
  *  `*.part` -> H5Fclose -> fsync -> rename -> fsync(dir) -> journal record -> fsync; *ret_published is then
- *  the number of blocks that became visible, else 0. Fault points "seg.write", "seg.close". */
+ *  the number of blocks that became visible, else 0. Fault points "seg.write", "seg.close". A failure to write loses
+ *  the blocks not yet published; PUPIL_EIO too when a later generation has replaced this writer. */
 int pupil_cache_writer_add(pupil_cache_writer *w, int64_t block, const float *image, const float *text, int64_t rows,
                            int64_t *ret_published);
 /** Publish a part-filled segment. */
@@ -118,8 +132,8 @@ void pupil_cache_writer_free(pupil_cache_writer **w);
  *  removes *.part files of older generations. */
 int pupil_cache_generation(pupil_cache *c, int64_t *ret_n);
 
-/** `pupil cache ls`: identity, blocks, bytes, segments, quantiser error if stored. One text for a person, or
- *  with json=true one JSON object. */
+/** `pupil cache ls`: identity, blocks, bytes, segments, generations, what is not believed. One text for a person,
+ *  or with json=true one JSON object of the same facts. */
 int pupil_cache_describe(pupil_cache *c, bool json, pupil_buf *out);
 /** `pupil cache verify`: reads every block; appends one line per problem to `problems` (file, block, cause) and
  *  returns their count in ret_n. */
@@ -136,9 +150,11 @@ int pupil_h5_open(const char *path, pupil_h5 **ret);
 int pupil_h5_close(pupil_h5 **h); /* reports write errors */
 /** Write a dataset; groups in `name` ("a/b") are made. dims[0..ndim-1], ndim 0 = scalar. */
 int pupil_h5_write(pupil_h5 *h, const char *name, pupil_h5_type type, int ndim, const int64_t *dims, const void *data);
-/** Shape of a dataset: ndim and up to 8 dims. PUPIL_ENOTFOUND. */
+/** Shape of a dataset: ndim and up to 8 dims. What it says is wholly stored in this file (PUPIL_EFORMAT else), so it
+ *  may be allocated by. PUPIL_ENOTFOUND. */
 int pupil_h5_shape(pupil_h5 *h, const char *name, int *ret_ndim, int64_t ret_dims[8]);
-/** Read a dataset of exactly n elements, converted to `type`, into data. */
+/** Read a dataset of exactly n elements, converted to `type`, into data. Floats of any width and whole numbers become
+ *  floats; I64 takes whole numbers only, U8 bytes only. */
 int pupil_h5_read(pupil_h5 *h, const char *name, pupil_h5_type type, int64_t n, void *data);
 bool pupil_h5_has(pupil_h5 *h, const char *name);
 int pupil_h5_write_text(pupil_h5 *h, const char *name, const char *text); /* string attribute of / */

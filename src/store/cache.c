@@ -1,0 +1,357 @@
+/* cache.c: a folder of segments as one array of blocks.
+ * Guarantees: what is read was published by a writer that was believed, and arrived as it was written:
+ * identity, ids, shapes, checksums and finite values are looked at on every way from disk. The journal alone
+ * says what is there. */
+#include "cache.h"
+#include "half.h"
+#include "journal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { WINDOW_BY_DEFAULT = 16 };
+static const int64_t blocks_most = 1 << 26, chunk_most = 1 << 30;
+
+/* ---- records ------------------------------------------------------------------------------------ */
+static bool segment_name(const char *s)
+{
+    if (!s || strncmp(s, "seg-", 4) || strlen(s) > 120) return false;
+    size_t n = strspn(s + 4, "-0123456789abcdefghijklmnopqrstuvwxyz") + 4;
+    return n > 4 && !strcmp(s + n, ".h5");
+}
+
+/* The next number of a list in `base`, ended by one of `ends`; *s moves behind it. */
+static bool next_number(const char **s, int base, const char *ends, int64_t *ret)
+{
+    char *end;
+    if (!strchr("0123456789abcdef", **s) || !**s) return false;
+    unsigned long long x = strtoull(*s, &end, base);
+    if (end == *s || x > INT64_MAX || !strchr(ends, *end)) return false;
+    *s = *end ? end + 1 : end;
+    *ret = (int64_t)x;
+    return true;
+}
+
+static bool read_head(const char *s, segment *g)
+{
+    int64_t crc;
+    if (!s || !next_number(&s, 10, "/", &g->head) || !next_number(&s, 16, "", &crc) || crc > UINT32_MAX)
+        return false;
+    g->head_crc = (uint32_t)crc;
+    return g->head <= g->bytes;
+}
+
+static const char *read_lists(const pupil_cache *c, const pupil_record *r, segment *g)
+{
+    const char *b = pupil_record_get(r, "blocks"), *n = pupil_record_get(r, "rows"),
+               *k = pupil_record_get(r, "crcs");
+    if (!b || !n || !k) return "it lacks blocks, rows or crcs";
+    int64_t count = 1;
+    for (const char *p = b; *p; p++) count += *p == ',';
+    if (count > SEGMENT_BLOCKS_MOST) return "it names too many blocks";
+    g->block = pupil_alloc((size_t)count * sizeof *g->block);
+    g->rows = pupil_alloc((size_t)count * sizeof *g->rows);
+    g->crc = pupil_alloc((size_t)count * sizeof *g->crc);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t crc[SIDES];
+        if (!next_number(&b, 10, ",", &g->block[i]) || !next_number(&n, 10, ",", &g->rows[i]) ||
+            !next_number(&k, 16, "/", &crc[IMAGE]) || !next_number(&k, 16, ",", &crc[TEXT]))
+            return "blocks, rows and crcs are not lists of one length";
+        if (g->block[i] >= c->blocks || g->rows[i] != shape_rows(&c->shape, g->block[i]))
+            return "it names a block that this data set does not have";
+        for (int side = 0; side < SIDES; side++) {
+            if (crc[side] > UINT32_MAX) return "a crc has more than 32 bits";
+            g->crc[i][side] = (uint32_t)crc[side];
+        }
+    }
+    if (*b || *n || *k) return "blocks, rows and crcs are not lists of one length";
+    g->n = count;
+    return NULL;
+}
+
+static void index_segment(pupil_cache *c, int64_t seg)
+{
+    const segment *g = &c->seg[seg];
+    if (g->broken || g->dropped) return;
+    for (int64_t i = 0; i < g->n; i++) {
+        if (c->where[g->block[i]].seg1) continue;
+        c->where[g->block[i]].seg1 = (int32_t)seg + 1;
+        c->where[g->block[i]].place = (int32_t)i;
+        c->have++;
+    }
+}
+
+static void take_segment(pupil_cache *c, const pupil_record *r)
+{
+    const char *file = pupil_record_get(r, "file");
+    segment g = {.file = pupil_strdup(file ? file : "?")};
+    if (!segment_name(file)) g.broken = "its file has no name of a segment";
+    else if (!journal_number(pupil_record_get(r, "bytes"), 1, INT64_MAX, &g.bytes) ||
+             !read_head(pupil_record_get(r, "head"), &g))
+        g.broken = "bytes or head is not as it should be";
+    else g.broken = read_lists(c, r, &g);
+    PUPIL_GROW(c->seg, c->nseg, c->cap_seg);
+    c->seg[c->nseg] = g;
+    index_segment(c, c->nseg++);
+}
+
+static void drop_segment(pupil_cache *c, const pupil_record *r)
+{
+    const char *file = pupil_record_get(r, "file");
+    for (int64_t i = 0; i < c->nseg; i++)
+        if (file && !strcmp(c->seg[i].file, file)) c->seg[i].dropped = true;
+    memset(c->where, 0, (size_t)c->blocks * sizeof *c->where);
+    c->have = 0;
+    for (int64_t i = 0; i < c->nseg; i++) index_segment(c, i);
+}
+
+int pupil_cache_refresh(pupil_cache *c)
+{
+    PUPIL_TRY(pupil_journal_read(c->journal_path, &c->journal));
+    for (; c->seen < c->journal.n; c->seen++) {
+        const pupil_record *r = &c->journal.record[c->seen];
+        if (!r->believed) continue;
+        if (!strcmp(r->kind, "seg")) take_segment(c, r);
+        if (!strcmp(r->kind, "drop")) drop_segment(c, r);
+    }
+    return 0;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------ */
+static bool identity_number(const char *text, const char *key, int64_t most, int64_t *ret)
+{
+    char word[24];
+    size_t len;
+    const char *v = identity_value(text, key, &len);
+    if (!v || len >= sizeof word) return false;
+    memcpy(word, v, len);
+    word[len] = 0;
+    return journal_number(word, 1, most, ret);
+}
+
+static int shape_of(const char *text, const char *where, pupil_cache_shape *ret)
+{
+    pupil_cache_shape s = {0};
+    size_t len = 0;
+    const char *dtype = identity_value(text, "dtype", &len);
+    bool ok = identity_number(text, "samples", INT64_MAX / 2, &s.samples) &&
+              identity_number(text, "block", 1 << 24, &s.block) &&
+              identity_number(text, "dim", 1 << 24, &s.dim) && dtype && len == 3 &&
+              (!memcmp(dtype, "f16", 3) || !memcmp(dtype, "f32", 3));
+    if (!ok)
+        return pupil_fail(PUPIL_EFORMAT,
+                          "%s: needs samples, block and dim (whole numbers) and dtype (f16 or f32)", where);
+    s.f32 = dtype[1] == '3';
+    if (s.block * s.dim > chunk_most / 4)
+        return pupil_fail(PUPIL_EFORMAT, "%s: a block of %lld x %lld values is too large", where,
+                          (long long)s.block, (long long)s.dim);
+    if ((s.samples - 1) / s.block >= blocks_most)
+        return pupil_fail(PUPIL_EFORMAT, "%s: %lld samples are too many for blocks of %lld", where,
+                          (long long)s.samples, (long long)s.block);
+    *ret = s;
+    return 0;
+}
+
+static int read_identity(const char *path, char **ret_sorted)
+{
+    char *text;
+    PUPIL_TRY(pupil_read_file(path, 1 << 20, &text, NULL));
+    pupil_buf sorted = {0};
+    identity_sort(text, &sorted);
+    pupil_free(&text);
+    *ret_sorted = sorted.s;
+    return 0;
+}
+
+int pupil_cache_open_any(const char *dir, pupil_cache **ret)
+{
+    char *path = pupil_join(dir, "identity.txt"), *identity = NULL;
+    pupil_cache_shape shape;
+    int r = read_identity(path, &identity);
+    if (r == PUPIL_ENOTFOUND) pupil_fail(r, "%s: there is no cache here (no identity.txt)", dir);
+    if (r == 0) r = shape_of(identity, path, &shape);
+    pupil_free(&path);
+    if (r < 0) {
+        pupil_free(&identity);
+        return r;
+    }
+    pupil_cache *c = pupil_alloc(sizeof *c);
+    c->dir = pupil_strdup(dir);
+    c->journal_path = pupil_join(dir, "journal.txt");
+    c->identity = identity;
+    pupil_sha256_of(identity, strlen(identity), c->digest);
+    c->shape = shape;
+    c->blocks = (shape.samples - 1) / shape.block + 1;
+    c->where = pupil_alloc((size_t)c->blocks * sizeof *c->where);
+    for (int i = 0; i < OPEN_FILES; i++) c->file[i].seg = -1;
+    r = pupil_cache_refresh(c);
+    if (r < 0) pupil_cache_free(&c);
+    else *ret = c;
+    return r;
+}
+
+int pupil_cache_open(const char *dir, const pupil_identity *want, const pupil_cache_shape *shape,
+                     pupil_cache **ret)
+{
+    pupil_cache_shape said;
+    PUPIL_TRY(shape_of(want->text.s, "the wanted identity", &said));
+    PUPIL_REQUIRE(said.samples == shape->samples && said.block == shape->block && said.dim == shape->dim &&
+                  said.f32 == shape->f32);
+    PUPIL_TRY(pupil_mkdirs(dir));
+    char *path = pupil_join(dir, "identity.txt"), *here = NULL;
+    pupil_buf sorted = {0}, difference = {0};
+    identity_sort(want->text.s, &sorted);
+    int r = pupil_exists(path) ? 0 : pupil_write_file(path, sorted.s, sorted.len);
+    if (r == 0) r = read_identity(path, &here); /* another process may have been first */
+    if (r == 0) identity_difference(here, sorted.s, &difference);
+    if (difference.len) r = pupil_fail(PUPIL_EMISMATCH, "%s holds another cache: %s", dir, difference.s);
+    pupil_buf_free(&difference);
+    pupil_buf_free(&sorted);
+    pupil_free(&here);
+    pupil_free(&path);
+    return r < 0 ? r : pupil_cache_open_any(dir, ret);
+}
+
+static void forget_blocks(pupil_cache *c)
+{
+    for (int64_t i = 0; i < c->window && c->slot; i++)
+        for (int k = 0; k < SIDES; k++) pupil_free(&c->slot[i].side[k]);
+    pupil_free(&c->slot);
+}
+
+void pupil_cache_free(pupil_cache **pc)
+{
+    pupil_cache *c = *pc;
+    if (!c) return;
+    forget_blocks(c);
+    for (int i = 0; i < OPEN_FILES; i++) seg_close(&c->file[i].f);
+    for (int64_t i = 0; i < c->nseg; i++) {
+        pupil_free(&c->seg[i].file);
+        pupil_free(&c->seg[i].block);
+        pupil_free(&c->seg[i].rows);
+        pupil_free(&c->seg[i].crc);
+    }
+    pupil_free(&c->seg);
+    pupil_free(&c->where);
+    pupil_free(&c->raw);
+    pupil_journal_free(&c->journal);
+    pupil_free(&c->identity);
+    pupil_free(&c->journal_path);
+    pupil_free(&c->dir);
+    pupil_free(pc);
+}
+
+const pupil_cache_shape *pupil_cache_shape_of(const pupil_cache *c)
+{
+    return &c->shape;
+}
+int64_t pupil_cache_blocks(const pupil_cache *c)
+{
+    return c->blocks;
+}
+int64_t pupil_cache_blocks_have(const pupil_cache *c)
+{
+    return c->have;
+}
+bool pupil_cache_has(const pupil_cache *c, int64_t block)
+{
+    return block >= 0 && block < c->blocks && c->where[block].seg1;
+}
+
+void pupil_cache_window(pupil_cache *c, int64_t blocks)
+{
+    forget_blocks(c);
+    c->window = PUPIL_MAX(blocks, (int64_t)1);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------ */
+static int open_file(pupil_cache *c, int64_t seg, const seg_file **ret)
+{
+    cached_file *oldest = &c->file[0];
+    for (cached_file *f = c->file; f < c->file + OPEN_FILES; f++) {
+        if (f->seg == seg) {
+            f->used = ++c->clock;
+            *ret = &f->f;
+            return 0;
+        }
+        if (f->used < oldest->used) oldest = f;
+    }
+    seg_file fresh;
+    PUPIL_TRY(seg_open(c->dir, &c->seg[seg], &c->shape, c->digest, &fresh));
+    seg_close(&oldest->f);
+    *oldest = (cached_file){seg, ++c->clock, fresh};
+    *ret = &oldest->f;
+    return 0;
+}
+
+static bool all_finite(const float *x, int64_t n)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, x + i, sizeof u);
+        bad |= (u & 0x7f800000) == 0x7f800000;
+    }
+    return !bad;
+}
+
+int cache_load(pupil_cache *c, int64_t seg, int64_t place, float *const side[SIDES])
+{
+    static const char *const name[SIDES] = {"image", "text"};
+    const segment *g = &c->seg[seg];
+    const seg_file *f = NULL;
+    const int64_t values = c->shape.block * c->shape.dim;
+    PUPIL_TRY(pupil_context(open_file(c, seg, &f), "block %lld", (long long)g->block[place]));
+    if (!c->raw) c->raw = pupil_alloc(shape_chunk_bytes(&c->shape));
+    for (int k = 0; k < SIDES; k++) {
+        void *raw = c->shape.f32 ? (void *)side[k] : c->raw;
+        PUPIL_TRY(
+            pupil_context(seg_read(f, &c->shape, place, k, raw), "block %lld", (long long)g->block[place]));
+        if (pupil_crc32c(0, raw, shape_chunk_bytes(&c->shape)) != g->crc[place][k])
+            return pupil_fail(PUPIL_ECRC, "%s: block %lld: %s embeddings do not match their checksum",
+                              f->path, (long long)g->block[place], name[k]);
+        if (!c->shape.f32) half_unpack(side[k], c->raw, values);
+        if (!all_finite(side[k], values))
+            return pupil_fail(PUPIL_ENUMERIC, "%s: block %lld: %s embeddings are not all finite", f->path,
+                              (long long)g->block[place], name[k]);
+    }
+    return 0;
+}
+
+static cached_block *find_slot(pupil_cache *c, int64_t block)
+{
+    if (!c->slot) {
+        if (!c->window) c->window = WINDOW_BY_DEFAULT;
+        c->slot = pupil_alloc((size_t)c->window * sizeof *c->slot);
+        for (int64_t i = 0; i < c->window; i++) c->slot[i].block = -1;
+    }
+    cached_block *oldest = c->slot;
+    for (cached_block *s = c->slot; s < c->slot + c->window; s++) {
+        if (s->block == block) return s;
+        if (s->used < oldest->used) oldest = s;
+    }
+    return oldest;
+}
+
+int pupil_cache_read(pupil_cache *c, int64_t block, const float **ret_image, const float **ret_text,
+                     int64_t *ret_rows)
+{
+    if (!pupil_cache_has(c, block))
+        return pupil_fail(PUPIL_ENOTFOUND, "%s: block %lld of %lld is not published", c->dir,
+                          (long long)block, (long long)c->blocks);
+    cached_block *s = find_slot(c, block);
+    if (s->block != block) {
+        s->block = -1;
+        s->used = 0;
+        for (int k = 0; k < SIDES; k++)
+            if (!s->side[k])
+                s->side[k] = pupil_alloc((size_t)(c->shape.block * c->shape.dim) * sizeof(float));
+        PUPIL_TRY(cache_load(c, c->where[block].seg1 - 1, c->where[block].place, s->side));
+        s->block = block;
+    }
+    s->used = ++c->clock;
+    *ret_image = s->side[IMAGE];
+    *ret_text = s->side[TEXT];
+    *ret_rows = shape_rows(&c->shape, block);
+    return 0;
+}

@@ -1,0 +1,97 @@
+/* cache.h: what the files of the teacher cache share: a segment file, and the cache object itself. */
+#ifndef STORE_CACHE_H
+#define STORE_CACHE_H
+
+#include "h5.h"
+
+enum { IMAGE, TEXT, SIDES };
+enum { SEGMENT_BLOCKS_MOST = 4096 }; /* their ids then fit into an object header */
+
+/* ---- identity ----------------------------------------------------------------------------------- */
+void identity_sort(const char *text, pupil_buf *out);
+/** The value of `key`, not terminated, or NULL. */
+const char *identity_value(const char *text, const char *key, size_t *ret_len);
+/** "key: this here, that wanted; ..." for the lines that differ; nothing when none do. */
+void identity_difference(const char *here, const char *want, pupil_buf *out);
+
+/* ---- one segment -------------------------------------------------------------------------------- */
+/** A segment as a journal record tells of it. */
+typedef struct {
+    char *file;         /* its name in the folder; owned */
+    const char *broken; /* why the record cannot be used, or NULL; a literal */
+    bool dropped;
+    int64_t bytes, head; /* of the file; of what comes before the first chunk */
+    uint32_t head_crc;
+    int64_t n;              /* blocks */
+    int64_t *block, *rows;  /* [n], owned */
+    uint32_t (*crc)[SIDES]; /* [n], owned */
+} segment;
+
+/** A segment's file, open. */
+typedef struct {
+    char *path; /* owned */
+    hid_t file, set[SIDES];
+} seg_file;
+
+int64_t shape_rows(const pupil_cache_shape *s, int64_t block);
+static inline size_t shape_value_bytes(const pupil_cache_shape *s)
+{
+    return s->f32 ? sizeof(float) : sizeof(uint16_t);
+}
+static inline size_t shape_chunk_bytes(const pupil_cache_shape *s)
+{
+    return (size_t)(s->block * s->dim) * shape_value_bytes(s);
+}
+
+/** Open the file of `g` for reading and hold it against its record and the identity. */
+int seg_open(const char *dir, const segment *g, const pupil_cache_shape *s, const char *identity,
+             seg_file *ret);
+/** Start a file of up to `blocks` blocks at `path`. */
+int seg_create(const char *path, const pupil_cache_shape *s, const char *identity, int64_t blocks,
+               seg_file *ret);
+/** The stored bytes of one block. */
+int seg_read(const seg_file *f, const pupil_cache_shape *s, int64_t place, int side, void *raw);
+int seg_write(const seg_file *f, const pupil_cache_shape *s, int64_t place, int side, const void *raw);
+/** End a file of g->n blocks: writes ids and rows, closes it, and sets g->bytes, head and head_crc. */
+int seg_finish(seg_file *f, const pupil_cache_shape *s, segment *g);
+void seg_close(seg_file *f);
+
+/* ---- the cache ---------------------------------------------------------------------------------- */
+typedef struct {
+    int64_t block; /* -1: empty */
+    uint64_t used;
+    int64_t rows;
+    float *side[SIDES];
+} cached_block;
+
+typedef struct {
+    int64_t seg; /* -1: empty */
+    uint64_t used;
+    seg_file f;
+} cached_file;
+
+enum { OPEN_FILES = 8 };
+
+struct pupil_cache {
+    char *dir, *journal_path, *identity; /* identity: the sorted lines */
+    char digest[65];
+    pupil_cache_shape shape;
+    int64_t blocks, have;
+    pupil_journal journal;
+    int64_t seen; /* records taken into seg[] */
+    segment *seg;
+    int64_t nseg, cap_seg;
+    struct {
+        int32_t seg1, place; /* seg1: 1 + index into seg[], 0 where not published */
+    } * where;               /* [blocks] */
+    uint64_t clock;
+    cached_file file[OPEN_FILES];
+    cached_block *slot;
+    int64_t window;
+    void *raw; /* one chunk as stored */
+};
+
+/** Block `place` of segment `seg` from disk, checked, as float32. */
+int cache_load(pupil_cache *c, int64_t seg, int64_t place, float *const side[SIDES]);
+
+#endif

@@ -1,0 +1,17 @@
+/* half.h: IEEE half floats in bulk. */
+#ifndef STORE_HALF_H
+#define STORE_HALF_H
+
+#include <stdint.h>
+
+/** src[n] rounded to nearest, ties to even. Returns n, or the index of the first value that is not finite or
+ *  becomes infinite (65520 and above); dst is then of no use. */
+int64_t half_pack(uint16_t *dst, const float *src, int64_t n);
+/** Exact. */
+void half_unpack(float *dst, const uint16_t *src, int64_t n);
+
+/* The plain twins that define the two above. */
+int64_t half_pack_plain(uint16_t *dst, const float *src, int64_t n);
+void half_unpack_plain(float *dst, const uint16_t *src, int64_t n);
+
+#endif

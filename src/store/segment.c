@@ -1,0 +1,260 @@
+/* segment.c: one HDF5 file of blocks.
+ * Guarantees: the same blocks give the same bytes; a file is believed only if its size, the checksum of
+ * everything before the first chunk, its attributes, shapes, types and ids are those of its journal record.
+ * The checksum is looked at before HDF5 sees the file, so damaged metadata never reach its parser. */
+#include "cache.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const set_name[SIDES] = {"image_embeddings", "text_embeddings"};
+
+int64_t shape_rows(const pupil_cache_shape *s, int64_t block)
+{
+    return PUPIL_MIN(s->block, s->samples - block * s->block);
+}
+
+void seg_close(seg_file *f)
+{
+    for (int k = 0; k < SIDES; k++) h5_drop(&f->set[k]);
+    h5_drop(&f->file);
+    pupil_free(&f->path);
+}
+
+static hid_t value_type(const pupil_cache_shape *s)
+{
+    return s->f32 ? H5Tcopy(H5T_IEEE_F32LE) : h5_half();
+}
+
+/* ---- the head: everything before the chunks ------------------------------------------------------ */
+static int crc_head(int fd, const char *path, int64_t bytes, uint32_t *ret_crc)
+{
+    static const int64_t piece = 1 << 16;
+    char *buf = pupil_alloc((size_t)piece);
+    uint32_t crc = 0;
+    int r = 0;
+    for (int64_t at = 0; at < bytes && r == 0;) {
+        ssize_t n = pread(fd, buf, (size_t)PUPIL_MIN(piece, bytes - at), (off_t)at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            r = pupil_fail(PUPIL_EIO, "%s: %s", path, n ? strerror(errno) : "ends early");
+            break;
+        }
+        crc = pupil_crc32c(crc, buf, (size_t)n);
+        at += n;
+    }
+    pupil_free(&buf);
+    if (r == 0) *ret_crc = crc;
+    return r;
+}
+
+static int check_bytes(const char *path, const segment *g)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), r = 0;
+    if (fd < 0 && errno == ELOOP)
+        return pupil_fail(PUPIL_EFORMAT, "%s: is a symbolic link, not a plain file", path);
+    if (fd < 0) return pupil_fail(PUPIL_EIO, "%s: %s", path, strerror(errno));
+    struct stat st;
+    uint32_t crc = 0;
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        r = pupil_fail(PUPIL_EFORMAT, "%s: is not a plain file", path);
+    else if (st.st_size != g->bytes)
+        r = pupil_fail(PUPIL_EFORMAT, "%s: has %lld bytes, the journal says %lld", path,
+                       (long long)st.st_size, (long long)g->bytes);
+    else r = crc_head(fd, path, g->head, &crc);
+    if (r == 0 && crc != g->head_crc)
+        r = pupil_fail(PUPIL_ECRC, "%s: its first %lld bytes do not match their checksum", path,
+                       (long long)g->head);
+    close(fd);
+    return r;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------ */
+static int check_attributes(const seg_file *f, const pupil_cache_shape *s, const char *identity)
+{
+    const struct {
+        const char *name;
+        int64_t want;
+    } number[] = {{"format", 1}, {"block", s->block}, {"dim", s->dim}};
+    for (int i = 0; i < PUPIL_COUNT(number); i++) {
+        int64_t x;
+        PUPIL_TRY(h5_attr_read_i64(f->file, f->path, number[i].name, &x));
+        if (x != number[i].want)
+            return pupil_fail(PUPIL_EFORMAT, "%s: %s is %lld, this cache has %lld", f->path, number[i].name,
+                              (long long)x, (long long)number[i].want);
+    }
+    char *text;
+    PUPIL_TRY(h5_attr_read_text(f->file, f->path, "identity", &text));
+    int r = strcmp(text, identity)
+                ? pupil_fail(PUPIL_EMISMATCH, "%s: belongs to a cache of another identity (%.12s..)", f->path,
+                             text)
+                : 0;
+    pupil_free(&text);
+    return r;
+}
+
+static int check_numbers(const seg_file *f, const char *name, const int64_t *want, int64_t n)
+{
+    h5_set set;
+    PUPIL_TRY(h5_set_open(f->file, f->path, name, &set));
+    int64_t *got = pupil_alloc((size_t)n * sizeof *got);
+    bool same = set.ndim == 1 && set.n == n &&
+                H5Dread(set.set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, got) >= 0 &&
+                !memcmp(got, want, (size_t)n * sizeof *got);
+    pupil_free(&got);
+    h5_set_close(&set);
+    return same ? 0 : pupil_fail(PUPIL_EFORMAT, "%s: %s are not those of its journal record", f->path, name);
+}
+
+static int open_side(seg_file *f, const pupil_cache_shape *s, int64_t n, int side)
+{
+    h5_set set;
+    PUPIL_TRY(h5_set_open(f->file, f->path, set_name[side], &set));
+    hsize_t chunk[3] = {0};
+    hid_t type = value_type(s);
+    bool fits = set.ndim == 3 && set.dim[0] == n && set.dim[1] == s->block && set.dim[2] == s->dim &&
+                H5Tequal(set.type, type) > 0 && H5Pget_layout(set.plist) == H5D_CHUNKED &&
+                H5Pget_nfilters(set.plist) == 0 && H5Pget_chunk(set.plist, 3, chunk) == 3 && chunk[0] == 1 &&
+                chunk[1] == (hsize_t)s->block && chunk[2] == (hsize_t)s->dim;
+    h5_drop(&type);
+    if (fits) {
+        f->set[side] = set.set;
+        set.set = 0;
+    }
+    h5_set_close(&set);
+    return fits ? 0
+                : pupil_fail(PUPIL_EFORMAT, "%s: %s is not [%lld, %lld, %lld] %s in chunks of one block",
+                             f->path, set_name[side], (long long)n, (long long)s->block, (long long)s->dim,
+                             s->f32 ? "float32" : "float16");
+}
+
+int seg_open(const char *dir, const segment *g, const pupil_cache_shape *s, const char *identity,
+             seg_file *ret)
+{
+    seg_file f = {.path = pupil_join(dir, g->file)};
+    int r = check_bytes(f.path, g);
+    if (r == 0) r = h5_file_open(f.path, &f.file);
+    if (r == 0) r = check_attributes(&f, s, identity);
+    if (r == 0) r = check_numbers(&f, "block_ids", g->block, g->n);
+    if (r == 0) r = check_numbers(&f, "rows", g->rows, g->n);
+    for (int k = 0; k < SIDES && r == 0; k++) r = open_side(&f, s, g->n, k);
+    if (r < 0) seg_close(&f);
+    else *ret = f;
+    return r;
+}
+
+int seg_read(const seg_file *f, const pupil_cache_shape *s, int64_t place, int side, void *raw)
+{
+    hsize_t at[3] = {(hsize_t)place, 0, 0}, stored = 0;
+    uint32_t filters = 0;
+    if (H5Dget_chunk_storage_size(f->set[side], at, &stored) < 0 || stored != shape_chunk_bytes(s))
+        return pupil_fail(PUPIL_EFORMAT, "%s: %s: a block is stored in %llu bytes instead of %zu", f->path,
+                          set_name[side], (unsigned long long)stored, shape_chunk_bytes(s));
+    if (H5Dread_chunk(f->set[side], H5P_DEFAULT, at, &filters, raw) < 0)
+        return h5_fail(PUPIL_EFORMAT, f->path, "%s cannot be read", set_name[side]);
+    return 0;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------ */
+static int create_side(seg_file *f, const pupil_cache_shape *s, int64_t blocks, int side)
+{
+    hsize_t dim[3] = {(hsize_t)blocks, (hsize_t)s->block, (hsize_t)s->dim}, chunk[3] = {1, dim[1], dim[2]};
+    hid_t space = H5Screate_simple(3, dim, dim), how = H5Pcreate(H5P_DATASET_CREATE), type = value_type(s);
+    H5Pset_chunk(how, 3, chunk);
+    H5Pset_fill_time(how, H5D_FILL_TIME_NEVER);
+    H5Pset_obj_track_times(how, false);
+    f->set[side] = H5Dcreate2(f->file, set_name[side], type, space, H5P_DEFAULT, how, H5P_DEFAULT);
+    int r = f->set[side] < 0 ? h5_fail(PUPIL_EIO, f->path, "dataset %s cannot be made", set_name[side]) : 0;
+    h5_drop(&type);
+    h5_drop(&how);
+    h5_drop(&space);
+    return r;
+}
+
+int seg_create(const char *path, const pupil_cache_shape *s, const char *identity, int64_t blocks,
+               seg_file *ret)
+{
+    seg_file f = {.path = pupil_strdup(path)};
+    /* room for all metadata (chunk index: under 200 bytes a block) before the first chunk */
+    int r = h5_file_create(path, (1 << 14) + 256 * blocks, &f.file);
+    const int64_t format = 1;
+    if (r == 0) r = h5_attr_write(f.file, path, "format", H5T_STD_I64LE, &format);
+    if (r == 0) r = h5_attr_write(f.file, path, "block", H5T_STD_I64LE, &s->block);
+    if (r == 0) r = h5_attr_write(f.file, path, "dim", H5T_STD_I64LE, &s->dim);
+    if (r == 0) r = h5_attr_write_text(f.file, path, "identity", identity);
+    for (int k = 0; k < SIDES && r == 0; k++) r = create_side(&f, s, blocks, k);
+    if (r < 0) {
+        seg_close(&f);
+        unlink(path);
+    } else {
+        *ret = f;
+    }
+    return r;
+}
+
+int seg_write(const seg_file *f, const pupil_cache_shape *s, int64_t place, int side, const void *raw)
+{
+    hsize_t at[3] = {(hsize_t)place, 0, 0};
+    if (H5Dwrite_chunk(f->set[side], H5P_DEFAULT, 0, at, shape_chunk_bytes(s), raw) < 0)
+        return h5_fail(PUPIL_EIO, f->path, "%s cannot be written", set_name[side]);
+    return 0;
+}
+
+static int write_numbers(const seg_file *f, const char *name, const int64_t *x, int64_t n)
+{
+    hsize_t dim = (hsize_t)n;
+    hid_t space = H5Screate_simple(1, &dim, NULL), how = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_layout(how, H5D_COMPACT); /* in the object header: part of the head */
+    H5Pset_obj_track_times(how, false);
+    hid_t set = H5Dcreate2(f->file, name, H5T_STD_I64LE, space, H5P_DEFAULT, how, H5P_DEFAULT);
+    bool bad = set < 0 || H5Dwrite(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, x) < 0;
+    int r = bad ? h5_fail(PUPIL_EIO, f->path, "dataset %s cannot be written", name) : 0;
+    h5_drop(&set);
+    h5_drop(&how);
+    h5_drop(&space);
+    return r;
+}
+
+/* Bytes before the chunks if these fill the rest of the file, else all of it. */
+static int measure(const seg_file *f, const pupil_cache_shape *s, haddr_t first, segment *g)
+{
+    struct stat st;
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC), r;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        r = pupil_fail(PUPIL_EIO, "%s: %s", f->path, strerror(errno));
+    } else {
+        g->bytes = st.st_size;
+        g->head = (int64_t)first + SIDES * g->n * (int64_t)shape_chunk_bytes(s) == g->bytes ? (int64_t)first
+                                                                                            : g->bytes;
+        r = crc_head(fd, f->path, g->head, &g->head_crc);
+    }
+    if (fd >= 0) close(fd);
+    return r;
+}
+
+int seg_finish(seg_file *f, const pupil_cache_shape *s, segment *g)
+{
+    hsize_t dim[3] = {(hsize_t)g->n, (hsize_t)s->block, (hsize_t)s->dim}, at[3] = {0};
+    unsigned filters;
+    haddr_t first = 0;
+    hsize_t stored;
+    int r = write_numbers(f, "block_ids", g->block, g->n);
+    if (r == 0) r = write_numbers(f, "rows", g->rows, g->n);
+    if (r == 0) r = pupil_fault("seg.close");
+    if (r == 0 && H5Dget_chunk_info_by_coord(f->set[IMAGE], at, &filters, &first, &stored) < 0)
+        r = h5_fail(PUPIL_EIO, f->path, "its first block cannot be found again");
+    for (int k = 0; k < SIDES; k++) {
+        if (r == 0 && H5Dset_extent(f->set[k], dim) < 0)
+            r = h5_fail(PUPIL_EIO, f->path, "%s cannot be ended", set_name[k]);
+        if (H5Dclose(f->set[k]) < 0 && r == 0)
+            r = h5_fail(PUPIL_EIO, f->path, "%s cannot be closed", set_name[k]);
+        f->set[k] = 0;
+    }
+    if (H5Fclose(f->file) < 0 && r == 0) r = h5_fail(PUPIL_EIO, f->path, "cannot be closed");
+    f->file = 0;
+    if (r == 0) r = measure(f, s, first, g);
+    return r;
+}

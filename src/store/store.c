@@ -1,3 +1,0 @@
-/* store: placeholder */
-#include "pupil/base.h"
-typedef int pupil_store_empty;

@@ -163,6 +163,7 @@ void trainer_free(trainer **tp)
     trainer *t = *tp;
     if (!t) return;
     comm_close(t);
+    metrics_close(&t->log);
     pupil_clip_free(&t->clip);
     pupil_free(&t->params);
     pupil_free(&t->m);
@@ -175,6 +176,16 @@ void trainer_free(trainer **tp)
 
 static pupil_state state_of(trainer *t) { return (pupil_state){t->table, t->params, t->m, t->v, t->step, t->digest}; }
 
+/* Rank 0 keeps the metrics. */
+static int open_log(trainer *t)
+{
+    if (pupil_comm_rank(t->comm) != 0) return 0;
+    char *path = pupil_join(t->dir, "metrics.jsonl");
+    int r = metrics_open(path, t->step, &t->log);
+    pupil_free(&path);
+    return r;
+}
+
 int trainer_start(trainer *t)
 {
     pupil_state s = state_of(t);
@@ -184,13 +195,13 @@ int trainer_start(trainer *t)
     if (found) {
         t->step = s.step;
         pupil_info("%s: resuming after step %lld of %lld", t->name, (long long)t->step, (long long)t->c->steps);
-        return 0;
+    } else {
+        size_t bytes = (size_t)t->table->total * sizeof(float);
+        pupil_table_init(t->table, (uint64_t)t->c->seed, t->params);
+        memset(t->m, 0, bytes);
+        memset(t->v, 0, bytes);
     }
-    size_t bytes = (size_t)t->table->total * sizeof(float);
-    pupil_table_init(t->table, (uint64_t)t->c->seed, t->params);
-    memset(t->m, 0, bytes);
-    memset(t->v, 0, bytes);
-    return 0;
+    return pupil_agree(t->comm, open_log(t));
 }
 
 static int save(trainer *t)
@@ -260,7 +271,6 @@ static int decide(trainer *t, stream *s, double last_save, int64_t word[WORDS])
 
 typedef struct {
     double step_seconds; /* smoothed */
-    metrics *m;
     double saved; /* when the last checkpoint was taken; negative: at the step now finished */
 } run_state;
 
@@ -271,8 +281,8 @@ static void report_step(trainer *t, run_state *rs, double seconds)
     int64_t epoch;
     trainer_position(t, t->step - 1, &epoch);
     char eta[32];
-    if (rs->m)
-        metrics_step(rs->m, t->step, epoch, t->loss_value, t->total, t->lc.weight, t->lr, t->norm,
+    if (t->log)
+        metrics_step(t->log, t->step, epoch, t->loss_value, t->total, t->lc.weight, t->lr, t->norm,
                      exp((double)t->params[t->at_scale]), (double)t->c->batch_size / seconds, pupil_comm_size(t->comm), &t->sec);
     pupil_progress(t->step == t->c->steps, "%s  step %lld/%lld   loss %.4f   %.0f pairs/s   %d rank%s   ETA %s", t->name,
                    (long long)t->step, (long long)t->c->steps, t->loss_value, rate, pupil_comm_size(t->comm),
@@ -324,16 +334,7 @@ static int loop(trainer *t, stream *s, run_state *rs)
 int trainer_run(trainer *t, stream *s)
 {
     run_state rs = {.saved = -pupil_now()};
-    int r = 0;
     int64_t before = t->step;
-    if (pupil_comm_rank(t->comm) == 0) {
-        char *path = pupil_join(t->dir, "metrics.jsonl");
-        r = metrics_open(path, t->step, &rs.m);
-        pupil_free(&path);
-    }
-    r = pupil_agree(t->comm, r);
-    if (r == 0) r = loop(t, s, &rs);
-    if (r == 0 && t->step > before) r = save(t);
-    metrics_close(&rs.m);
-    return r;
+    PUPIL_TRY(loop(t, s, &rs));
+    return t->step > before ? save(t) : 0;
 }

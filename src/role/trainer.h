@@ -24,6 +24,7 @@ struct trainer {
     float *params, *m, *v; /* [table->total]; m and v are whole only after a gather */
     int64_t at_scale, at_icl, at_head[4];
     int64_t step;          /* finished */
+    metrics *log;          /* rank 0 */
 
     /* What depends on the communicator. */
     pupil_comm *comm;

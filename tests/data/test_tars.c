@@ -1,97 +1,10 @@
-/* Tars: the right bytes from every kind of header, broken samples named and left out, indexes that are stale,
- * torn or made by several processes at once. All tars are made here. */
-#include "tar_index.h"
-#include "tars.h"
-#include "tiny_images.h"
+/* Tars: the right bytes from every kind of header, broken samples named and left out, many tars as one list.
+ */
+#include "make_tar.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <archive.h>
-#include <archive_entry.h>
 #include <fcntl.h>
-#include <locale.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-static char dir[256];
-
-/* ---- making tars -------------------------------------------------------------------------------- */
-typedef struct {
-    const char *name;
-    const void *bytes;
-    size_t n;
-} file;
-
-#define PNG(name)                                                                                            \
-    {                                                                                                        \
-        name, png_rgb, sizeof png_rgb                                                                        \
-    }
-#define WORDS(name, text)                                                                                    \
-    {                                                                                                        \
-        name, text, sizeof(text) - 1                                                                         \
-    }
-
-static char *in_dir(const char *name)
-{
-    return pupil_join(dir, name);
-}
-
-static void add(struct archive *a, const file *f)
-{
-    struct archive_entry *e = archive_entry_new();
-    archive_entry_set_pathname(e, f->name);
-    archive_entry_set_filetype(e, AE_IFREG);
-    archive_entry_set_perm(e, 0644);
-    archive_entry_set_size(e, (int64_t)f->n);
-    assert_int_equal(archive_write_header(a, e), ARCHIVE_OK);
-    assert_int_equal(archive_write_data(a, f->bytes, f->n), (la_ssize_t)f->n);
-    archive_entry_free(e);
-}
-
-/* dir/name with these files; an older index of that name goes. Returns the path, owned by the caller. */
-static char *make(const char *name, int format, const file *files, int n)
-{
-    char *path = in_dir(name), *idx = pupil_format("%s.idx", path);
-    unlink(idx);
-    pupil_free(&idx);
-    assert_non_null(setlocale(LC_CTYPE, "C.UTF-8")); /* to write names as they are; read in the C locale */
-    struct archive *a = archive_write_new();
-    archive_write_set_format(a, format);
-    assert_int_equal(archive_write_open_filename(a, path), ARCHIVE_OK);
-    for (int i = 0; i < n; i++) add(a, &files[i]);
-    assert_int_equal(archive_write_close(a), ARCHIVE_OK);
-    archive_write_free(a);
-    setlocale(LC_CTYPE, "C");
-    return path;
-}
-
-static int open_one(char *path, const char *index_dir, bool skip_bad, tars **ret)
-{
-    pupil_strings one = {&path, 1};
-    return tars_open(&one, index_dir, skip_bad, ret);
-}
-
-static void check_sample(tars *t, int64_t i, const char *key, const char *caption)
-{
-    pupil_image im;
-    char *text;
-    assert_string_equal(tars_key(t, i), key);
-    assert_int_equal(tars_caption(t, i, 0, &text), 0);
-    assert_string_equal(text, caption);
-    pupil_free(&text);
-    if (tars_image(t, i, &im) < 0) fail_msg("%s: %s", key, pupil_reason());
-    assert_memory_equal(im.rgb, png_rgb_rgb, sizeof png_rgb_rgb);
-    pupil_image_free(&im);
-    assert_int_equal(tars_find(t, key), i);
-}
-
-/* ---- tests -------------------------------------------------------------------------------------- */
 static void every_kind_of_header_leads_to_the_bytes(void **state)
 {
     static const int formats[] = {ARCHIVE_FORMAT_TAR_USTAR, ARCHIVE_FORMAT_TAR_GNUTAR,
@@ -262,174 +175,6 @@ static void what_is_no_tar_is_refused(void **state)
     pupil_free(&path);
 }
 
-static void an_index_that_does_not_hold_is_made_again(void **state)
-{
-    const file files[] = {PNG("a.png"), WORDS("a.txt", "w"), PNG("b.png"), WORDS("b.txt", "v")};
-    char *path = make("index.tar", ARCHIVE_FORMAT_TAR_USTAR, files, 4), *idx = pupil_format("%s.idx", path),
-         *good, *now;
-    size_t n, m;
-    tars *t;
-    assert_int_equal(open_one(path, NULL, false, &t), 0);
-    tars_free(&t);
-    assert_int_equal(pupil_read_file(idx, 0, &good, &n), 0);
-    for (size_t i = 0; i < n + 2; i++) {
-        char *bad = pupil_alloc(n + 1);
-        memcpy(bad, good, n);
-        if (i < n) bad[i] ^= 0x40; /* else one byte too few, one too many */
-        size_t bytes = i < n ? n : i == n ? n - 1 : n + 1;
-        tar_index x;
-        bool other_tar = i >= 16 && i < 32; /* a size or time that differs, under a sum that holds */
-        if (other_tar) {
-            uint32_t crc = pupil_crc32c(0, bad + 12, n - 12);
-            memcpy(bad + 8, &crc, 4);
-        }
-        assert_int_equal(tar_index_view(bad, bytes, &x), other_tar);
-        assert_int_equal(pupil_write_file(idx, bad, bytes), 0);
-        pupil_free(&bad);
-        if (i >= 56 && i < n) continue; /* opening once for each byte of the head will do */
-        assert_int_equal(open_one(path, NULL, false, &t), 0);
-        check_sample(t, 1, "b", "v");
-        tars_free(&t);
-        assert_int_equal(pupil_read_file(idx, 0, &now, &m), 0);
-        assert_int_equal(m, n);
-        assert_memory_equal(now, good, n);
-        pupil_free(&now);
-    }
-    pupil_free(&good);
-    pupil_free(&idx);
-    pupil_free(&path);
-}
-
-/* Fields that lie behind a checksum that holds. */
-static void a_lying_index_is_refused(void **state)
-{
-    const file files[] = {PNG("a.png"), WORDS("a.txt", "w"), PNG("b.png"), WORDS("b.txt", "v")};
-    char *path = make("lies.tar", ARCHIVE_FORMAT_TAR_USTAR, files, 4), *bytes;
-    pupil_buf b = {0};
-    int fd = open(path, O_RDONLY);
-    int64_t size, mtime;
-    assert_int_equal(tar_stat(path, fd, &size, &mtime), 0);
-    assert_int_equal(tar_index_build(path, fd, size, mtime, &b), 0);
-    close(fd);
-    tar_index x;
-    assert_true(tar_index_view(b.s, b.len, &x));
-    assert_int_equal(x.head->samples, 2);
-    const struct {
-        size_t at;
-        int64_t value;
-    } lies[] = {{32, 3},
-                {32, 1},
-                {32, -1},
-                {32, INT64_MAX},
-                {48, 0},
-                {48, INT64_MAX},
-                {40, -1},
-                {56, -1},
-                {56, size},
-                {56, INT64_MAX},
-                {72, 0},
-                {72, 1 << 20},
-                {72, -1},
-                {64, 0x7fffffff},
-                {64, (int64_t)1000 << 32 | sizeof png_rgb},
-                {64, sizeof png_rgb}};
-    bytes = pupil_alloc(b.len);
-    for (int k = 0; k < PUPIL_COUNT(lies); k++) {
-        memcpy(bytes, b.s, b.len);
-        memcpy(bytes + lies[k].at, &lies[k].value, 8);
-        uint32_t crc = pupil_crc32c(0, bytes + 12, b.len - 12);
-        memcpy(bytes + 8, &crc, 4);
-        if (tar_index_view(bytes, b.len, &x)) fail_msg("lie %d was believed", k);
-    }
-    pupil_free(&bytes);
-    pupil_buf_free(&b);
-    pupil_free(&path);
-}
-
-static void a_changed_tar_is_indexed_again_and_never_misread(void **state)
-{
-    const file two[] = {PNG("a.png"), WORDS("a.txt", "w"), PNG("b.png"), WORDS("b.txt", "v")};
-    char *path = make("change.tar", ARCHIVE_FORMAT_TAR_USTAR, two, 2), *idx = pupil_format("%s.idx", path);
-    tars *t, *u;
-    assert_int_equal(open_one(path, NULL, false, &t), 0);
-    assert_true(pupil_exists(idx));
-    char *keep = pupil_format("%s.keep", path);
-    rename(idx, keep);
-    pupil_free(&path);
-    path = make("change.tar", ARCHIVE_FORMAT_TAR_USTAR, two, 4);
-    rename(keep, idx);
-    assert_int_equal(open_one(path, NULL, false, &u), 0);
-    assert_int_equal(tars_count(u), 2);
-    pupil_image im;
-    assert_int_equal(tars_image(t, 0, &im), PUPIL_EMISMATCH);
-    tars_free(&t);
-    tars_free(&u);
-    struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
-    assert_int_equal(utimensat(AT_FDCWD, path, then, 0), 0);
-    assert_int_equal(open_one(path, NULL, false, &t), 0);
-    tar_index x;
-    char *bytes;
-    size_t n;
-    assert_int_equal(pupil_read_file(idx, 0, &bytes, &n), 0);
-    assert_true(tar_index_view(bytes, n, &x));
-    assert_int_equal(x.head->tar_mtime, 1000 * INT64_C(1000000000));
-    tars_free(&t);
-    pupil_free(&bytes);
-    pupil_free(&keep);
-    pupil_free(&idx);
-    pupil_free(&path);
-}
-
-static void the_index_goes_elsewhere_when_it_must(void **state)
-{
-    const file files[] = {PNG("a.png"), WORDS("a.txt", "w")};
-    char *path = make("where.tar", ARCHIVE_FORMAT_TAR_USTAR, files, 2), *idx = pupil_format("%s.idx", path);
-    char *other = in_dir("indexes"), **names;
-    int n;
-    assert_int_equal(mkdir(idx, 0777), 0); /* in the way of the file, also of root's */
-    tars *t;
-    assert_int_equal(open_one(path, NULL, false, &t), 0); /* in memory */
-    check_sample(t, 0, "a", "w");
-    tars_free(&t);
-    for (int again = 0; again < 2; again++) {
-        assert_int_equal(open_one(path, other, false, &t), 0);
-        check_sample(t, 0, "a", "w");
-        tars_free(&t);
-        assert_int_equal(pupil_list_dir(other, "where.tar-", ".idx", &names, &n), 0);
-        assert_int_equal(n, 1);
-        pupil_names_free(&names, n);
-    }
-    rmdir(idx);
-    pupil_free(&other);
-    pupil_free(&idx);
-    pupil_free(&path);
-}
-
-static void processes_may_index_at_once(void **state)
-{
-    file files[200];
-    char names[200][16];
-    for (int i = 0; i < 200; i++) {
-        snprintf(names[i], sizeof names[i], i % 2 ? "%04d.txt" : "%04d.png", i / 2);
-        files[i] = i % 2 ? (file)WORDS(names[i], "words") : (file)PNG(names[i]);
-    }
-    char *path = make("race.tar", ARCHIVE_FORMAT_TAR_USTAR, files, 200);
-    pid_t child[6];
-    for (int k = 0; k < 6; k++) {
-        child[k] = fork();
-        if (child[k] != 0) continue;
-        tars *t = NULL;
-        bool ok = open_one(path, NULL, false, &t) == 0 && tars_count(t) == 100 && tars_find(t, "0099") == 99;
-        _exit(ok ? 0 : 1);
-    }
-    for (int k = 0; k < 6; k++) {
-        int status;
-        assert_int_equal(waitpid(child[k], &status, 0), child[k]);
-        assert_int_equal(status, 0);
-    }
-    pupil_free(&path);
-}
-
 static void many_tars_are_one_list(void **state)
 {
     char name[32], key_png[32], key_txt[32], digest[2][65];
@@ -507,21 +252,6 @@ static void braces_expand_as_in_a_shell(void **state)
     }
 }
 
-static int make_dir(void **state)
-{
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/pupil-tars-XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    char *command = pupil_format("rm -rf '%s'", dir);
-    int r = system(command);
-    pupil_free(&command);
-    return r;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -531,11 +261,6 @@ int main(void)
         cmocka_unit_test(giants_are_left_out),
         cmocka_unit_test(a_tar_cut_anywhere_gives_what_is_whole),
         cmocka_unit_test(what_is_no_tar_is_refused),
-        cmocka_unit_test(an_index_that_does_not_hold_is_made_again),
-        cmocka_unit_test(a_lying_index_is_refused),
-        cmocka_unit_test(a_changed_tar_is_indexed_again_and_never_misread),
-        cmocka_unit_test(the_index_goes_elsewhere_when_it_must),
-        cmocka_unit_test(processes_may_index_at_once),
         cmocka_unit_test(many_tars_are_one_list),
         cmocka_unit_test(braces_expand_as_in_a_shell),
     };

@@ -1,0 +1,106 @@
+/* Tars made for a test, in a folder of its own. */
+#ifndef MAKE_TAR_H
+#define MAKE_TAR_H
+
+#include "tars.h"
+#include "tiny_images.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <archive.h>
+#include <archive_entry.h>
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char dir[256];
+
+typedef struct {
+    const char *name;
+    const void *bytes;
+    size_t n;
+} file;
+
+#define PNG(name)                                                                                            \
+    {                                                                                                        \
+        name, png_rgb, sizeof png_rgb                                                                        \
+    }
+#define WORDS(name, text)                                                                                    \
+    {                                                                                                        \
+        name, text, sizeof(text) - 1                                                                         \
+    }
+
+static char *in_dir(const char *name)
+{
+    return pupil_join(dir, name);
+}
+
+static void add(struct archive *a, const file *f)
+{
+    struct archive_entry *e = archive_entry_new();
+    archive_entry_set_pathname(e, f->name);
+    archive_entry_set_filetype(e, AE_IFREG);
+    archive_entry_set_perm(e, 0644);
+    archive_entry_set_size(e, (int64_t)f->n);
+    assert_int_equal(archive_write_header(a, e), ARCHIVE_OK);
+    assert_int_equal(archive_write_data(a, f->bytes, f->n), (la_ssize_t)f->n);
+    archive_entry_free(e);
+}
+
+/* dir/name with these files; an older index of that name goes. Returns the path, owned by the caller. */
+static char *make(const char *name, int format, const file *files, int n)
+{
+    char *path = in_dir(name), *idx = pupil_format("%s.idx", path);
+    unlink(idx);
+    pupil_free(&idx);
+    assert_non_null(setlocale(LC_CTYPE, "C.UTF-8")); /* to write names as they are; read in the C locale */
+    struct archive *a = archive_write_new();
+    archive_write_set_format(a, format);
+    assert_int_equal(archive_write_open_filename(a, path), ARCHIVE_OK);
+    for (int i = 0; i < n; i++) add(a, &files[i]);
+    assert_int_equal(archive_write_close(a), ARCHIVE_OK);
+    archive_write_free(a);
+    setlocale(LC_CTYPE, "C");
+    return path;
+}
+
+static int open_one(char *path, const char *index_dir, bool skip_bad, tars **ret)
+{
+    pupil_strings one = {&path, 1};
+    return tars_open(&one, index_dir, skip_bad, ret);
+}
+
+static void check_sample(tars *t, int64_t i, const char *key, const char *caption)
+{
+    pupil_image im;
+    char *text;
+    assert_string_equal(tars_key(t, i), key);
+    assert_int_equal(tars_caption(t, i, 0, &text), 0);
+    assert_string_equal(text, caption);
+    pupil_free(&text);
+    if (tars_image(t, i, &im) < 0) fail_msg("%s: %s", key, pupil_reason());
+    assert_memory_equal(im.rgb, png_rgb_rgb, sizeof png_rgb_rgb);
+    pupil_image_free(&im);
+    assert_int_equal(tars_find(t, key), i);
+}
+
+static int make_dir(void **state)
+{
+    const char *tmp = getenv("TMPDIR");
+    snprintf(dir, sizeof dir, "%s/pupil-tars-XXXXXX", tmp ? tmp : "/tmp");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+    char *command = pupil_format("rm -rf '%s'", dir);
+    int r = system(command);
+    pupil_free(&command);
+    return r;
+}
+
+#endif

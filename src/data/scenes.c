@@ -57,8 +57,8 @@ int scene_count(const scene *s, scene_kind description)
 int scene_side_of(const scene_object *a, const scene_object *b)
 {
     float dx = a->x - b->x, dy = a->y - b->y, wide = fabsf(dx), high = fabsf(dy);
-    if (wide >= 0.14f && wide >= 1.2f * high) return dx < 0 ? SCENE_LEFT : SCENE_RIGHT;
-    if (high >= 0.14f && high >= 1.2f * wide) return dy < 0 ? SCENE_ABOVE : SCENE_BELOW;
+    if (wide >= 0.14f && wide >= 1.5f * high) return dx < 0 ? SCENE_LEFT : SCENE_RIGHT;
+    if (high >= 0.14f && high >= 1.5f * wide) return dy < 0 ? SCENE_ABOVE : SCENE_BELOW;
     return -1;
 }
 

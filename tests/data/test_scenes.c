@@ -80,7 +80,7 @@ static const char *const side_answers[] = {"left", "right", "above", "below"};
 static bool lies(int side, const scene_object *a, const scene_object *b)
 {
     double dx = b->x - a->x, dy = b->y - a->y, d = side == 0 ? dx : side == 1 ? -dx : side == 2 ? dy : -dy;
-    return d > 0.12 && d > fmin(fabs(dx), fabs(dy));
+    return d > 0.13 && d > 1.4 * fmin(fabs(dx), fabs(dy));
 }
 
 /* ---- questions ---- */

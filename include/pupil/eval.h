@@ -71,7 +71,7 @@ typedef struct {
 } pupil_probe_data;
 /** Train on `train` with soft-label BCE (sum over answers, mean over the batch), AdamW, cosine; predict the
  *  argmax answer of each test question into ret_answer[n_test] (indices in the answer list). Two layers:
- *  Linear -> GELU -> Linear. `tick(ctx, done, of)` may be NULL. Uses the calling thread's BLAS only.
+ *  Linear -> GELU -> Linear. `tick(ctx, epochs done, of)` may be NULL. Uses the calling thread's BLAS only.
  *  target: [train->n][n_answers]. PUPIL_ENUMERIC if the loss leaves the finite numbers. */
 int pupil_probe_run(const pupil_probe_conf *c, const pupil_probe_data *train, const float *target, int n_answers,
                     const pupil_probe_data *test, int32_t *ret_answer, void (*tick)(void *, int64_t, int64_t), void *ctx);

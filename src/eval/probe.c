@@ -250,7 +250,7 @@ static int train_head(session *s, const pupil_probe_data *train, const float *ta
             return pupil_fail(PUPIL_ENUMERIC, "VQA probe: the loss of step %lld is not finite (lr %g)", (long long)step,
                               c->lr);
         adamw(s, step + 1, rate_at(c->lr, step, steps));
-        if (tick) tick(ctx, step + 1, steps);
+        if (tick && (step + 1) % per_epoch == 0) tick(ctx, epoch + 1, c->epochs);
     }
     return 0;
 }

@@ -1,3 +1,0 @@
-/* study: placeholder */
-#include "pupil/base.h"
-typedef int pupil_study_empty;

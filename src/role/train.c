@@ -314,6 +314,7 @@ static int loop(trainer *t, stream *s, run_state *rs)
             if (pupil_comm_rank(t->comm) == 0) PUPIL_TRY(stream_tell(s, SAY_GRADUATE, t->step));
             s = NULL;
             PUPIL_TRY(take_in_teachers(t));
+            continue; /* all ranks begin the step together */
         }
         if (word[WAIT]) {
             pupil_idle(pupil_now(), "waiting for blocks");

@@ -26,7 +26,9 @@
 
 /** Write DIR/report.html (self-contained), DIR/tables/{vqa,retrieval,loss,throughput}.csv. Curves are SVG made
  *  by running gnuplot; where it is missing the page says so in their place (and a warning is logged). Missing
- *  inputs leave their section out with a line saying why. PUPIL_ENOTFOUND if DIR is no run directory. */
+ *  inputs leave their section out with a line saying why; a torn last line of metrics is dropped; a null is a missing
+ *  number. Pictures are shown if they are PNG files inside DIR. PUPIL_ENOTFOUND if DIR is no run directory; PUPIL_EFORMAT
+ *  with file and place for nonsense, and then nothing is written. */
 int pupil_report_write(const char *dir);
 
 #endif

@@ -150,7 +150,7 @@ static void type_row(pupil_buf *b, const report *r, const group *g, bool answer_
 {
     char n[40];
     double value[MODELS_MAX], student = NAN, blind = NAN;
-    html(b, "<tr><th scope=\"row\">%s</th><td>%s</td><td class=\"chart\"><span class=\"track\">", g->name, isfinite(g->n) ? with_commas(g->n, n) : "");
+    html(b, "<tr><th scope=\"row\">%s</th><td class=\"n\">%s</td><td class=\"chart\"><span class=\"track\">", g->name, isfinite(g->n) ? with_commas(g->n, n) : "");
     for (int k = 0; k < r->n_vqa; k++) {
         const char *class = role_class(r->vqa[k].name);
         value[k] = group_accuracy(groups_of(&r->vqa[k], answer_type), g->name);
@@ -184,7 +184,7 @@ void page_types(pupil_buf *b, const report *r)
     html(b, "<p class=\"note\">Official VQA accuracy in percent, 0 to 100 on each bar. The last column is what the picture adds: student "
             "minus the probe that sees the question alone.</p>\n");
     marks_legend(b, r);
-    html(b, "<div class=\"scroll\"><table><thead><tr><th>type</th><th>n</th><th></th>");
+    html(b, "<div class=\"scroll\"><table><thead><tr><th>type</th><th class=\"n\">n</th><th></th>");
     for (int k = 0; k < r->n_vqa; k++) html(b, "<th>%s</th>", r->vqa[k].name);
     html(b, "<th class=\"gap\">picture adds</th></tr></thead>\n<tbody>\n");
     type_rows(b, r, true);

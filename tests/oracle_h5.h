@@ -41,12 +41,14 @@ static inline double h5_number(pupil_h5 *h, const char *name)
 }
 
 /* Captions [n, context] padded -> packed up to and with the first `end` id. ids has room for all. */
-static inline void pack_captions(const double *padded, int64_t n, int64_t context, int64_t end, int32_t *ids, int32_t *cu)
+static inline void pack_captions(const double *padded, int64_t n, int64_t context, int64_t end, int32_t *ids,
+                                 int32_t *cu)
 {
     cu[0] = 0;
     for (int64_t s = 0; s < n; s++) {
         int64_t len = 0;
-        while (len < context && (int64_t)padded[s * context + len++] != end) {}
+        while (len < context && (int64_t)padded[s * context + len++] != end) {
+        }
         for (int64_t i = 0; i < len; i++) ids[cu[s] + i] = (int32_t)padded[s * context + i];
         cu[s + 1] = cu[s] + (int32_t)len;
     }

@@ -27,7 +27,8 @@
 #define BAD(call, code, part)                                                                                \
     do {                                                                                                     \
         int bad_ = (call);                                                                                   \
-        if (bad_ != (code)) fail_msg("%s gave %d (%s), expected %d", #call, bad_, pupil_status_text(bad_), (code)); \
+        if (bad_ != (code))                                                                                  \
+            fail_msg("%s gave %d (%s), expected %d", #call, bad_, pupil_status_text(bad_), (code));          \
         if (!strstr(pupil_reason(), (part)))                                                                 \
             fail_msg("%s: the reason is \"%s\", expected it to name \"%s\"", #call, pupil_reason(), (part)); \
     } while (0)
@@ -43,8 +44,14 @@ static inline void drop_(void **p, int n)
     for (int i = 0; i < n; i++) pupil_free(&p[i]);
 }
 
-static inline double *doubles(int64_t n) { return pupil_alloc((size_t)PUPIL_MAX(n, (int64_t)1) * sizeof(double)); }
-static inline float *floats(int64_t n) { return pupil_alloc((size_t)PUPIL_MAX(n, (int64_t)1) * sizeof(float)); }
+static inline double *doubles(int64_t n)
+{
+    return pupil_alloc((size_t)PUPIL_MAX(n, (int64_t)1) * sizeof(double));
+}
+static inline float *floats(int64_t n)
+{
+    return pupil_alloc((size_t)PUPIL_MAX(n, (int64_t)1) * sizeof(float));
+}
 
 /* Normal numbers of standard deviation `sd` around `mean`, exact in float. */
 static inline double *normals(uint64_t seed, int64_t n, double mean, double sd)

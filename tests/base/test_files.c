@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-/* pupil_write_file() in a child with PUPIL_FAULT set: the child's exit status. The variable is read once a process, so
- * the tests that use it come before any that passes a fault point here. */
+/* pupil_write_file() in a child with PUPIL_FAULT set: the child's exit status. The variable is read once a
+ * process, so the tests that use it come before any that passes a fault point here. */
 static int write_with_fault(const char *fault, const char *path, const char *text)
 {
     pid_t pid = fork();
@@ -32,22 +32,20 @@ static void check_content(const char *path, const char *want)
 
 static void publish_is_all_or_nothing(void **state)
 {
-    static const char *const faults[] = {"publish.fsync:1", "publish.rename:1", "publish.fsync:1:kill", "publish.rename:1:kill"};
+    static const char *const faults[] = {"publish.fsync:1", "publish.rename:1", "publish.fsync:1:kill",
+                                         "publish.rename:1:kill"};
     char *dir = folder_new(), *path = pupil_join(dir, "file");
     for (int old = 0; old < 2; old++)
         for (int i = 0; i < PUPIL_COUNT(faults); i++) {
             if (old) assert_int_equal(write_with_fault("none:1", path, "old"), 0);
             int status = write_with_fault(faults[i], path, "newer");
-            if (strstr(faults[i], "kill"))
-                assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-            else
-                assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 11);
-            if (old)
-                check_content(path, "old");
-            else
-                assert_false(pupil_exists(path));
+            if (strstr(faults[i], "kill")) assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+            else assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 11);
+            if (old) check_content(path, "old");
+            else assert_false(pupil_exists(path));
         }
-    assert_int_equal(write_with_fault("publish.fsync:2", path, "newer"), 0); /* the second pass: not reached */
+    assert_int_equal(write_with_fault("publish.fsync:2", path, "newer"),
+                     0); /* the second pass: not reached */
     check_content(path, "newer");
     pupil_free(&path);
     folder_end(&dir);
@@ -74,8 +72,9 @@ static void fault_points_count(void **state)
     pid_t pid = fork();
     if (pid == 0) {
         setenv("PUPIL_FAULT", "a:3,b:1,nonsense,c", 1);
-        bool good = pupil_fault("a") == 0 && pupil_fault("b") == PUPIL_EFAULT && pupil_fault("b") == 0 && pupil_fault("a") == 0 &&
-                    pupil_fault("a") == PUPIL_EFAULT && pupil_fault("a") == 0 && pupil_fault("c") == 0;
+        bool good = pupil_fault("a") == 0 && pupil_fault("b") == PUPIL_EFAULT && pupil_fault("b") == 0 &&
+                    pupil_fault("a") == 0 && pupil_fault("a") == PUPIL_EFAULT && pupil_fault("a") == 0 &&
+                    pupil_fault("c") == 0;
         _exit(good ? 0 : 1);
     }
     int status;
@@ -126,7 +125,8 @@ static void folders(void **state)
     GOOD(pupil_mkdirs(deep));
     GOOD(pupil_mkdirs(deep));
     assert_true(pupil_is_dir(deep) && pupil_exists(deep));
-    static const char *const make[] = {"seg-2.h5", "seg-10.h5", "seg-1.h5", "seg-1.h5.part", "other.h5", ".seg-0.h5"};
+    static const char *const make[] = {"seg-2.h5",      "seg-10.h5", "seg-1.h5",
+                                       "seg-1.h5.part", "other.h5",  ".seg-0.h5"};
     for (int i = 0; i < PUPIL_COUNT(make); i++) {
         char *p = pupil_join(deep, make[i]);
         GOOD(pupil_write_file(p, "x", 1));
@@ -153,7 +153,8 @@ static void folders(void **state)
 
 static void joining(void **state)
 {
-    static const char *const cases[][3] = {{"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"a", "/b", "/b"}, {"", "b", "b"}, {"/", "b", "/b"}};
+    static const char *const cases[][3] = {
+        {"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"a", "/b", "/b"}, {"", "b", "b"}, {"/", "b", "/b"}};
     for (int i = 0; i < PUPIL_COUNT(cases); i++) {
         char *p = pupil_join(cases[i][0], cases[i][1]);
         assert_string_equal(p, cases[i][2]);
@@ -175,9 +176,13 @@ static void signals_become_a_flag(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fault_points_count), cmocka_unit_test(publish_is_all_or_nothing),
-        cmocka_unit_test(a_failed_write_leaves_no_litter), cmocka_unit_test(reading), cmocka_unit_test(folders),
-        cmocka_unit_test(joining), cmocka_unit_test(signals_become_a_flag),
+        cmocka_unit_test(fault_points_count),
+        cmocka_unit_test(publish_is_all_or_nothing),
+        cmocka_unit_test(a_failed_write_leaves_no_litter),
+        cmocka_unit_test(reading),
+        cmocka_unit_test(folders),
+        cmocka_unit_test(joining),
+        cmocka_unit_test(signals_become_a_flag),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

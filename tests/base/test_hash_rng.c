@@ -11,7 +11,8 @@ static void sha256_vectors(void **state)
         {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
         {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
          "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
-        {"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu",
+        {"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmno"
+         "pqrstnopqrstu",
          "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1"},
     };
     char hex[65];
@@ -26,7 +27,8 @@ static void sha256_vectors(void **state)
     for (size_t step = 1; step < 200; step += 33) { /* the same bytes in pieces */
         pupil_sha256 s;
         pupil_sha256_init(&s);
-        for (size_t at = 0; at < 1000000; at += step) pupil_sha256_add(&s, million + at, PUPIL_MIN(step, 1000000 - at));
+        for (size_t at = 0; at < 1000000; at += step)
+            pupil_sha256_add(&s, million + at, PUPIL_MIN(step, 1000000 - at));
         pupil_sha256_hex(&s, hex);
         assert_string_equal(hex, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
     }
@@ -75,8 +77,9 @@ static uint32_t crc_by_bits(const uint8_t *p, size_t n)
 static void crc32c_vectors(void **state)
 {
     /* RFC 3720, B.4 */
-    static const uint8_t read_pdu[48] = {0x01, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x14, 0, 0, 0, 0, 0, 0x04, 0,
-                                         0, 0, 0, 0x14, 0, 0, 0, 0x18, 0x28, 0, 0, 0, 0, 0, 0, 0, 0x02, 0, 0, 0, 0, 0, 0, 0};
+    static const uint8_t read_pdu[48] = {0x01, 0xc0, 0, 0, 0, 0, 0,    0, 0,    0, 0, 0,    0, 0, 0, 0,
+                                         0x14, 0,    0, 0, 0, 0, 0x04, 0, 0,    0, 0, 0x14, 0, 0, 0, 0x18,
+                                         0x28, 0,    0, 0, 0, 0, 0,    0, 0x02, 0, 0, 0,    0, 0, 0, 0};
     uint8_t b[1024];
     memset(b, 0, 32);
     assert_int_equal(pupil_crc32c(0, b, 32), 0x8a9136aa);
@@ -103,8 +106,12 @@ static void philox_known_answers(void **state)
         uint32_t counter[4], key[2], answer[2];
     } cases[] = {
         {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d}},
-        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}, {0x408f276d, 0x41c83b0e}},
-        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}, {0xd16cfe09, 0x94fdcceb}},
+        {{0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+         {0xffffffff, 0xffffffff},
+         {0x408f276d, 0x41c83b0e}},
+        {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xa4093822, 0x299f31d0},
+         {0xd16cfe09, 0x94fdcceb}},
     };
     for (int i = 0; i < PUPIL_COUNT(cases); i++) { /* stream 0 leaves the seed as it is: the key */
         pupil_rng r = {.seed = (uint64_t)cases[i].key[1] << 32 | cases[i].key[0],
@@ -140,7 +147,8 @@ static void uniform_and_normal_moments(void **state)
     }
     /* five standard errors */
     assert_true(fabs(u1 - 0.5) < 5 * sqrt(1.0 / 12 / N) && fabs(u2 - 1.0 / 3) < 5 * sqrt(4.0 / 45 / N));
-    assert_true(fabs(n1) < 5 / sqrt(N) && fabs(n2 - 1) < 5 * sqrt(2.0 / N) && fabs(n4 - 3) < 5 * sqrt(96.0 / N));
+    assert_true(fabs(n1) < 5 / sqrt(N) && fabs(n2 - 1) < 5 * sqrt(2.0 / N) &&
+                fabs(n4 - 3) < 5 * sqrt(96.0 / N));
     assert_true(fabs(inside - 0.6826895) < 5 * sqrt(0.2166 / N));
 }
 
@@ -185,7 +193,8 @@ static void permute_spreads_positions_evenly(void **state)
     for (int k = 0; k < PUPIL_COUNT(cases); k++)
         for (uint64_t i = 0; i < cases[k].n; i += 2) { /* where position i goes, over epochs */
             double count[17] = {0}, chi = 0, mean = EPOCHS / (double)cases[k].n;
-            for (uint64_t epoch = 0; epoch < EPOCHS; epoch++) count[pupil_permute(5, PUPIL_STREAM_ORDER, epoch, cases[k].n, i)]++;
+            for (uint64_t epoch = 0; epoch < EPOCHS; epoch++)
+                count[pupil_permute(5, PUPIL_STREAM_ORDER, epoch, cases[k].n, i)]++;
             for (uint64_t j = 0; j < cases[k].n; j++) chi += pow(count[j] - mean, 2) / mean;
             CHECK(chi < cases[k].limit, "n %d, position %d: chi-square %.1f", (int)cases[k].n, (int)i, chi);
         }

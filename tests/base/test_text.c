@@ -7,8 +7,13 @@
 
 static void json_strings_read_back(void **state)
 {
-    static const char *const cases[] = {"", "plain", "a \"quoted\" \\ back", "tab\tnewline\ncarriage\rbell\a\x7f", "ünïcödé €  𝄞 \xf4\x8f\xbf\xbf",
-                                        "</script>", "\x01\x1f"};
+    static const char *const cases[] = {"",
+                                        "plain",
+                                        "a \"quoted\" \\ back",
+                                        "tab\tnewline\ncarriage\rbell\a\x7f",
+                                        "ünïcödé €  𝄞 \xf4\x8f\xbf\xbf",
+                                        "</script>",
+                                        "\x01\x1f"};
     for (int i = 0; i < PUPIL_COUNT(cases); i++) {
         pupil_buf b = {0};
         pupil_buf_json(&b, cases[i]);
@@ -27,7 +32,8 @@ static void json_strings_survive_any_bytes(void **state)
     for (int round = 0; round < 3000; round++) {
         char s[24] = {0};
         for (int i = 0; i < 20; i++)
-            s[i] = round % 2 ? (char)(1 + pupil_rng_below(&r, 255)) : nasty[pupil_rng_below(&r, sizeof nasty - 1)];
+            s[i] = round % 2 ? (char)(1 + pupil_rng_below(&r, 255))
+                             : nasty[pupil_rng_below(&r, sizeof nasty - 1)];
         pupil_buf b = {0};
         pupil_buf_json(&b, s);
         json_t *v = json_loads(b.s, JSON_DECODE_ANY, NULL);
@@ -53,9 +59,22 @@ static void numbers_read_back_and_are_short(void **state)
     static const struct {
         double x;
         const char *text;
-    } cases[] = {{0, "0"}, {1, "1"}, {0.1, "0.1"}, {-2.5, "-2.5"}, {100, "100"}, {1200, "1200"}, {123456789, "123456789"}, {1e15, "1000000000000000"},
-                 {1e22, "1e+22"}, {5e-324, "5e-324"}, {1.0 / 3, "0.3333333333333333"}, {0.0005, "0.0005"}, {NAN, "null"}, {INFINITY, "null"},
-                 {-INFINITY, "null"}, {9007199254740993.0, "9007199254740992"}};
+    } cases[] = {{0, "0"},
+                 {1, "1"},
+                 {0.1, "0.1"},
+                 {-2.5, "-2.5"},
+                 {100, "100"},
+                 {1200, "1200"},
+                 {123456789, "123456789"},
+                 {1e15, "1000000000000000"},
+                 {1e22, "1e+22"},
+                 {5e-324, "5e-324"},
+                 {1.0 / 3, "0.3333333333333333"},
+                 {0.0005, "0.0005"},
+                 {NAN, "null"},
+                 {INFINITY, "null"},
+                 {-INFINITY, "null"},
+                 {9007199254740993.0, "9007199254740992"}};
     for (int i = 0; i < PUPIL_COUNT(cases); i++) {
         char *s = number(cases[i].x);
         assert_string_equal(s, cases[i].text);
@@ -87,7 +106,13 @@ static void html_and_base64(void **state)
     assert_string_equal(b.s, "&lt;a href=&quot;x&quot;&gt;Tom &amp; Jerry&#39;s&lt;/a&gt; ü");
     pupil_buf_free(&b);
     /* RFC 4648, section 10 */
-    static const char *const cases[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+    static const char *const cases[][2] = {{"", ""},
+                                           {"f", "Zg=="},
+                                           {"fo", "Zm8="},
+                                           {"foo", "Zm9v"},
+                                           {"foob", "Zm9vYg=="},
+                                           {"fooba", "Zm9vYmE="},
+                                           {"foobar", "Zm9vYmFy"}};
     for (int i = 0; i < PUPIL_COUNT(cases); i++) {
         pupil_buf_puts(&b, "");
         pupil_buf_base64(&b, cases[i][0], strlen(cases[i][0]));
@@ -162,7 +187,10 @@ static void ask_a_lot(void)
     volatile size_t n = SIZE_MAX / 4;
     pupil_alloc(n);
 }
-static void break_an_invariant(void) { PUPIL_REQUIRE(1 + 1 == 3); }
+static void break_an_invariant(void)
+{
+    PUPIL_REQUIRE(1 + 1 == 3);
+}
 static void speak(void)
 {
     pupil_info("rank 0 %s", "speaks");
@@ -244,10 +272,15 @@ static void small_helpers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(json_strings_read_back), cmocka_unit_test(json_strings_survive_any_bytes),
-        cmocka_unit_test(numbers_read_back_and_are_short), cmocka_unit_test(html_and_base64),
-        cmocka_unit_test(buffers_grow), cmocka_unit_test(memory_is_zeroed_and_aligned),
-        cmocka_unit_test(ends_with_a_message), cmocka_unit_test(reasons), cmocka_unit_test(small_helpers),
+        cmocka_unit_test(json_strings_read_back),
+        cmocka_unit_test(json_strings_survive_any_bytes),
+        cmocka_unit_test(numbers_read_back_and_are_short),
+        cmocka_unit_test(html_and_base64),
+        cmocka_unit_test(buffers_grow),
+        cmocka_unit_test(memory_is_zeroed_and_aligned),
+        cmocka_unit_test(ends_with_a_message),
+        cmocka_unit_test(reasons),
+        cmocka_unit_test(small_helpers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* driver.h: the loss's protocol as a step runs it, by several ranks that are objects of one process: prepare, gather,
- * statistics, gather, gradients slot by slot. */
+/* driver.h: the loss's protocol as a step runs it, by several ranks that are objects of one process: prepare,
+ * gather, statistics, gather, gradients slot by slot. */
 #ifndef PUPIL_TESTS_LOSS_DRIVER_H
 #define PUPIL_TESTS_LOSS_DRIVER_H
 
@@ -35,7 +35,8 @@ static inline void case_results_end(loss_case *k)
 static inline void driver_gather(int ranks, void *const *base, size_t row_bytes, int64_t slots, int64_t rows)
 {
     for (int from = 0; from < ranks; from++) {
-        size_t a = (size_t)(slots * from / ranks * rows) * row_bytes, b = (size_t)(slots * (from + 1) / ranks * rows) * row_bytes;
+        size_t a = (size_t)(slots * from / ranks * rows) * row_bytes,
+               b = (size_t)(slots * (from + 1) / ranks * rows) * row_bytes;
         for (int to = 0; to < ranks; to++)
             if (to != from) memcpy((char *)base[to] + a, (char *)base[from] + a, b - a);
     }
@@ -47,8 +48,10 @@ static inline void loss_run(loss_case *k, int64_t slots, int ranks)
     pupil_loss_conf c = k->c;
     c.slots = slots;
     int64_t rows = c.batch / slots, ds = c.dim, dt = c.teacher_dim, width;
-    pupil_loss_params p = {&k->log_scale, k->head_w[0], k->head_b[0], k->head_w[1], k->head_b[1], &k->icl_scale};
-    pupil_loss_params g = {&k->dlog_scale, k->dhead_w[0], k->dhead_b[0], k->dhead_w[1], k->dhead_b[1], &k->dicl_scale};
+    pupil_loss_params p = {&k->log_scale, k->head_w[0], k->head_b[0],
+                           k->head_w[1],  k->head_b[1], &k->icl_scale};
+    pupil_loss_params g = {&k->dlog_scale, k->dhead_w[0], k->dhead_b[0],
+                           k->dhead_w[1],  k->dhead_b[1], &k->dicl_scale};
     pupil_loss *l[16];
     pupil_batch_matrix m[16][4];
     void *base[16];
@@ -59,14 +62,15 @@ static inline void loss_run(loss_case *k, int64_t slots, int ranks)
         memset(k->dhead_w[s], 0, (size_t)(dt * ds) * sizeof(float));
         memset(k->dhead_b[s], 0, (size_t)dt * sizeof(float));
     }
-#define EACH_SLOT(r, slot) for (int64_t slot = slots * (r) / ranks, first = slot; slot < slots * ((r) + 1) / ranks; slot++)
+#define EACH_SLOT(r, slot)                                                                                   \
+    for (int64_t slot = slots * (r) / ranks, first = slot; slot < slots * ((r) + 1) / ranks; slot++)
     for (int r = 0; r < ranks; r++) {
         l[r] = pupil_loss_new(&c, slots * (r + 1) / ranks - slots * r / ranks);
         EACH_SLOT(r, slot)
         {
             int64_t i = slot * rows;
-            pupil_loss_prepare(l[r], slot, slot - first, k->student[0] + i * ds, k->student[1] + i * ds, dt ? k->teacher[0] + i * dt : NULL,
-                               dt ? k->teacher[1] + i * dt : NULL, &p);
+            pupil_loss_prepare(l[r], slot, slot - first, k->student[0] + i * ds, k->student[1] + i * ds,
+                               dt ? k->teacher[0] + i * dt : NULL, dt ? k->teacher[1] + i * dt : NULL, &p);
         }
         n = pupil_loss_gathered(l[r], m[r]);
     }
@@ -79,13 +83,14 @@ static inline void loss_run(loss_case *k, int64_t slots, int ranks)
         base[r] = pupil_loss_statistics(l[r], &width);
     }
     driver_gather(ranks, base, (size_t)width * sizeof(double), slots, rows);
-    for (int r = 0; r < ranks; r++)
-        EACH_SLOT(r, slot)
+    for (int r = 0; r < ranks; r++) EACH_SLOT(r, slot)
         {
             double value[PUPIL_TERMS];
             int64_t i = slot * rows * ds;
-            for (int64_t j = 0; j < rows * ds; j++) k->dstudent[0][i + j] = k->dstudent[1][i + j] = NAN; /* all of it is written */
-            pupil_loss_grad(l[r], slot, slot - first, k->student[0] + i, k->student[1] + i, &p, &g, k->dstudent[0] + i, k->dstudent[1] + i, value);
+            for (int64_t j = 0; j < rows * ds; j++)
+                k->dstudent[0][i + j] = k->dstudent[1][i + j] = NAN; /* all of it is written */
+            pupil_loss_grad(l[r], slot, slot - first, k->student[0] + i, k->student[1] + i, &p, &g,
+                            k->dstudent[0] + i, k->dstudent[1] + i, value);
             for (int t = 0; t < PUPIL_TERMS; t++) k->value[t] += value[t];
         }
     k->total = 0;

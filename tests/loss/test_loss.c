@@ -1,5 +1,5 @@
-/* The losses against a plain double version written from the formulas in the door, and against its differences; over
- * slots and ranks, for every term alone and all together. */
+/* The losses against a plain double version written from the formulas in the door, and against its
+ * differences; over slots and ranks, for every term alone and all together. */
 #include "driver.h"
 
 #include "pupil/math.h"
@@ -24,11 +24,13 @@ static double plain_ce(const double *a, const double *b, double scale, int64_t n
 }
 
 /* mean over rows of KL(softmax(S A B^T) || softmax(s a b^T)) */
-static double plain_kl(const double *A, const double *B, double S, int64_t D, const double *a, const double *b, double scale, int64_t d, int64_t n)
+static double plain_kl(const double *A, const double *B, double S, int64_t D, const double *a,
+                       const double *b, double scale, int64_t d, int64_t n)
 {
     double *z = doubles(n), *y = doubles(n), s = 0;
     for (int64_t i = 0; i < n; i++) {
-        for (int64_t j = 0; j < n; j++) z[j] = scale * dot_of(a + i * d, b + j * d, d), y[j] = S * dot_of(A + i * D, B + j * D, D);
+        for (int64_t j = 0; j < n; j++)
+            z[j] = scale * dot_of(a + i * d, b + j * d, d), y[j] = S * dot_of(A + i * D, B + j * D, D);
         double lz = pupil_plain_logsumexp(z, n), ly = pupil_plain_logsumexp(y, n);
         for (int64_t j = 0; j < n; j++) s += exp(y[j] - ly) * ((y[j] - ly) - (z[j] - lz)) / (double)n;
     }
@@ -39,7 +41,8 @@ static double plain_kl(const double *A, const double *B, double S, int64_t D, co
 static void plain_values(const plain *p, double value[PUPIL_TERMS])
 {
     int64_t n = p->c.batch, ds = p->c.dim, dt = p->c.teacher_dim;
-    double *v[2], *V[2], *u[2], s = exp(p->log_scale[0]), c = p->c.icl_raw ? p->icl_scale[0] : exp(p->icl_scale[0]);
+    double *v[2], *V[2], *u[2], s = exp(p->log_scale[0]),
+                                c = p->c.icl_raw ? p->icl_scale[0] : exp(p->icl_scale[0]);
     memset(value, 0, PUPIL_TERMS * sizeof *value);
     for (int k = 0; k < 2; k++) {
         v[k] = doubles(n * ds), V[k] = doubles(n * dt), u[k] = doubles(n * dt);
@@ -59,10 +62,12 @@ static void plain_values(const plain *p, double value[PUPIL_TERMS])
     value[PUPIL_TERM_TASK] = 0.5 * (plain_ce(v[0], v[1], s, n, ds) + plain_ce(v[1], v[0], s, n, ds));
     if (dt) {
         double S = p->c.teacher_scale;
-        value[PUPIL_TERM_CRD] = 0.5 * (plain_kl(V[0], V[1], S, dt, v[0], v[1], s, ds, n) + plain_kl(V[1], V[0], S, dt, v[1], v[0], s, ds, n));
+        value[PUPIL_TERM_CRD] = 0.5 * (plain_kl(V[0], V[1], S, dt, v[0], v[1], s, ds, n) +
+                                       plain_kl(V[1], V[0], S, dt, v[1], v[0], s, ds, n));
         value[PUPIL_TERM_ICL] = 0.5 * (plain_ce(u[0], V[1], c, n, dt) + plain_ce(u[1], V[0], c, n, dt));
         for (int k = 0; k < 2; k++)
-            for (int64_t i = 0; i < n * dt; i++) value[PUPIL_TERM_FD] += pow(u[k][i] - V[k][i], 2) / (double)(n * (p->c.fd_sum ? 1 : dt));
+            for (int64_t i = 0; i < n * dt; i++)
+                value[PUPIL_TERM_FD] += pow(u[k][i] - V[k][i], 2) / (double)(n * (p->c.fd_sum ? 1 : dt));
     }
     for (int k = 0; k < 2; k++) DROP(v[k], V[k], u[k]);
 }
@@ -138,13 +143,22 @@ static const struct {
     {"task, one pair", {.batch = 1, .dim = 4, .weight = {1}}},
     {"crd, other width", {.batch = 12, .dim = 10, .teacher_dim = 7, .weight = {0, 1}, .teacher_scale = 30}},
     {"icl, equal", {.batch = 12, .dim = 9, .teacher_dim = 9, .weight = {0, 0, 1}}},
-    {"icl, raw scale, heads", {.batch = 12, .dim = 9, .teacher_dim = 5, .weight = {0, 0, 0.7}, .icl_raw = true}},
+    {"icl, raw scale, heads",
+     {.batch = 12, .dim = 9, .teacher_dim = 5, .weight = {0, 0, 0.7}, .icl_raw = true}},
     {"icl, heads", {.batch = 12, .dim = 9, .teacher_dim = 14, .weight = {0, 0, 1}}},
     {"fd, equal", {.batch = 12, .dim = 9, .teacher_dim = 9, .weight = {0, 0, 0, 20}}},
     {"fd, summed, heads", {.batch = 12, .dim = 9, .teacher_dim = 12, .weight = {0, 0, 0, 3}, .fd_sum = true}},
     {"all, equal", {.batch = 12, .dim = 16, .teacher_dim = 16, .weight = {1, 1, 1, 50}, .teacher_scale = 20}},
-    {"all, heads", {.batch = 12, .dim = 11, .teacher_dim = 20, .weight = {0.5, 2, 1, 50}, .teacher_scale = 50}},
-    {"all, raw, summed", {.batch = 24, .dim = 17, .teacher_dim = 5, .weight = {1, 1, 1, 2}, .teacher_scale = 10, .icl_raw = true, .fd_sum = true}},
+    {"all, heads",
+     {.batch = 12, .dim = 11, .teacher_dim = 20, .weight = {0.5, 2, 1, 50}, .teacher_scale = 50}},
+    {"all, raw, summed",
+     {.batch = 24,
+      .dim = 17,
+      .teacher_dim = 5,
+      .weight = {1, 1, 1, 2},
+      .teacher_scale = 10,
+      .icl_raw = true,
+      .fd_sum = true}},
     {"crd and fd", {.batch = 12, .dim = 6, .teacher_dim = 8, .weight = {0, 3, 0, 5}, .teacher_scale = 15}},
     {"all, one pair", {.batch = 1, .dim = 3, .teacher_dim = 5, .weight = {1, 1, 1, 1}, .teacher_scale = 10}},
 };
@@ -162,7 +176,8 @@ static void values_and_gradients(void **state)
             loss_run(&k, slots, ranks);
             for (int t = 0; t < PUPIL_TERMS; t++) {
                 double expected = p.c.weight[t] != 0 ? want[t] : 0;
-                CHECK(fabs(k.value[t] - expected) <= 3e-6 * fabs(expected) + 1e-7, "%s, %d slots: %s is %.9g, expected %.9g", confs[i].name, (int)slots,
+                CHECK(fabs(k.value[t] - expected) <= 3e-6 * fabs(expected) + 1e-7,
+                      "%s, %d slots: %s is %.9g, expected %.9g", confs[i].name, (int)slots,
                       pupil_term_name[t], k.value[t], expected);
             }
             char name[96];
@@ -196,14 +211,17 @@ static void ranks_change_no_bit(void **state)
             loss_run(&many, slots, ranks);
             for (int s = 0; s < 2; s++) {
                 assert_memory_equal(one.dstudent[s], many.dstudent[s], (size_t)n * sizeof(float));
-                assert_memory_equal(one.dhead_w[s], many.dhead_w[s], (size_t)(p.c.teacher_dim * p.c.dim) * sizeof(float));
+                assert_memory_equal(one.dhead_w[s], many.dhead_w[s],
+                                    (size_t)(p.c.teacher_dim * p.c.dim) * sizeof(float));
                 assert_memory_equal(one.dhead_b[s], many.dhead_b[s], (size_t)p.c.teacher_dim * sizeof(float));
             }
             assert_memory_equal(&one.dlog_scale, &many.dlog_scale, sizeof(float));
             assert_memory_equal(&one.dicl_scale, &many.dicl_scale, sizeof(float));
             assert_memory_equal(one.value, many.value, sizeof one.value);
         }
-        for (int s = 0; s < 2; s++) DROP((void *)(uintptr_t)many.student[s], (void *)(uintptr_t)many.teacher[s], many.head_w[s], many.head_b[s]);
+        for (int s = 0; s < 2; s++)
+            DROP((void *)(uintptr_t)many.student[s], (void *)(uintptr_t)many.teacher[s], many.head_w[s],
+                 many.head_b[s]);
         case_results_end(&many);
         both_end(&p, &one);
     }
@@ -214,7 +232,8 @@ static void what_a_configuration_needs(void **state)
     pupil_loss_conf c = {.batch = 8, .slots = 2, .dim = 4, .weight = {1}};
     assert_false(pupil_loss_wants_teacher(&c) || pupil_loss_has_heads(&c));
     c.teacher_dim = 6, c.weight[PUPIL_TERM_CRD] = 1;
-    assert_true(pupil_loss_wants_teacher(&c) && !pupil_loss_has_heads(&c)); /* CRD compares logits: no heads */
+    assert_true(pupil_loss_wants_teacher(&c) &&
+                !pupil_loss_has_heads(&c)); /* CRD compares logits: no heads */
     c.weight[PUPIL_TERM_FD] = 1;
     assert_true(pupil_loss_has_heads(&c));
     c.teacher_dim = 4;
@@ -226,16 +245,20 @@ static void what_a_configuration_needs(void **state)
 /* A scale of 100 and a teacher at 300, rows that nearly coincide: no overflow, still right. */
 static void sharp_distributions(void **state)
 {
-    pupil_loss_conf c = {.batch = 8, .dim = 6, .teacher_dim = 6, .weight = {1, 1, 1, 1}, .teacher_scale = 300};
+    pupil_loss_conf c = {
+        .batch = 8, .dim = 6, .teacher_dim = 6, .weight = {1, 1, 1, 1}, .teacher_scale = 300};
     plain p = plain_new(c);
     p.log_scale[0] = (double)4.6051702f;
     p.icl_scale[0] = 4;
-    for (int64_t i = 0; i < 8 * 6; i++) p.student[1][i] = (double)(float)(p.student[0][i] + 0.05 * p.student[1][i]);
+    for (int64_t i = 0; i < 8 * 6; i++)
+        p.student[1][i] = (double)(float)(p.student[0][i] + 0.05 * p.student[1][i]);
     loss_case k = case_of(&p);
     double want[PUPIL_TERMS];
     plain_values(&p, want);
     loss_run(&k, 4, 2);
-    for (int t = 0; t < PUPIL_TERMS; t++) CHECK(fabs(k.value[t] - want[t]) <= 1e-5 * fabs(want[t]) + 1e-6, "%s: %.9g, expected %.9g", pupil_term_name[t], k.value[t], want[t]);
+    for (int t = 0; t < PUPIL_TERMS; t++)
+        CHECK(fabs(k.value[t] - want[t]) <= 1e-5 * fabs(want[t]) + 1e-6, "%s: %.9g, expected %.9g",
+              pupil_term_name[t], k.value[t], want[t]);
     for (int s = 0; s < 2; s++) assert_true(pupil_all_finite(k.dstudent[s], 8 * 6));
     both_end(&p, &k);
 }
@@ -243,7 +266,9 @@ static void sharp_distributions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_and_gradients), cmocka_unit_test(ranks_change_no_bit), cmocka_unit_test(what_a_configuration_needs),
+        cmocka_unit_test(values_and_gradients),
+        cmocka_unit_test(ranks_change_no_bit),
+        cmocka_unit_test(what_a_configuration_needs),
         cmocka_unit_test(sharp_distributions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,15 +19,18 @@ static float *all_kernels(int shift, int64_t *ret_n)
     for (int64_t i = 0; i < WIDTH; i++) g[i] = (float)in[i + 7];
     for (int64_t i = 0; i < 3 * WIDTH; i++) b[i] = (float)in[i + 1000];
     for (int64_t i = 0; i < 3 * WIDTH * WIDTH; i++) w[i] = (float)in[i % wide] * 0.1f;
-    float *out = at, *y = TAKE(wide), *mean = TAKE(N), *rstd = TAKE(N), *dx = TAKE(N * WIDTH), *dg = TAKE(WIDTH), *db = TAKE(WIDTH);
+    float *out = at, *y = TAKE(wide), *mean = TAKE(N), *rstd = TAKE(N), *dx = TAKE(N * WIDTH),
+          *dg = TAKE(WIDTH), *db = TAKE(WIDTH);
     pupil_layernorm_forward(y, mean, rstd, x, g, b, N, WIDTH, 1e-5f);
     pupil_layernorm_backward(dx, dg, db, y, x, mean, rstd, g, N, WIDTH, false);
-    float *qkv = TAKE(wide), *att = TAKE(N * WIDTH), *dqkv = TAKE(wide), *dw = TAKE(3 * WIDTH * WIDTH), *db3 = TAKE(3 * WIDTH), *dln = TAKE(N * WIDTH);
+    float *qkv = TAKE(wide), *att = TAKE(N * WIDTH), *dqkv = TAKE(wide), *dw = TAKE(3 * WIDTH * WIDTH),
+          *db3 = TAKE(3 * WIDTH), *dln = TAKE(N * WIDTH);
     pupil_linear_forward(qkv, y, w, b, N, WIDTH, 3 * WIDTH);
     pupil_attention_forward(att, qkv, cu, SEQ, HEADS, HD, true, NULL);
     pupil_attention_backward(dqkv, att, qkv, cu, SEQ, HEADS, HD, true, NULL);
     pupil_linear_backward(dln, dw, db3, dqkv, y, w, N, WIDTH, 3 * WIDTH);
-    float *act = TAKE(wide), *dact = TAKE(wide), *unit = TAKE(N * WIDTH), *norm = TAKE(N), *dn = TAKE(N * WIDTH), *p = TAKE(wide), *lse = TAKE(2 * N);
+    float *act = TAKE(wide), *dact = TAKE(wide), *unit = TAKE(N * WIDTH), *norm = TAKE(N),
+          *dn = TAKE(N * WIDTH), *p = TAKE(wide), *lse = TAKE(2 * N);
     memcpy(dact, x, (size_t)wide * sizeof *x);
     pupil_bias_act_forward(act, dact, b, N, 3 * WIDTH, false);
     pupil_act_backward(dact, act, dact, wide, false);
@@ -75,7 +78,9 @@ static void wherever_in_memory(void **state)
     float *a = all_kernels(0, &n);
     for (int shift = 1; shift < 16; shift += 2) {
         float *b = all_kernels(shift, &n);
-        CHECK(differences(a, b, n) == 0, "%d of %d values differ when arrays start %d floats after a cache line", (int)differences(a, b, n), (int)n, shift);
+        CHECK(differences(a, b, n) == 0,
+              "%d of %d values differ when arrays start %d floats after a cache line",
+              (int)differences(a, b, n), (int)n, shift);
         DROP(b);
     }
     DROP(a);
@@ -87,7 +92,8 @@ static void on_two_threads(void **state)
     enum { ROWS = 500, W = 300 };
     float *result[2][8];
     double *in = normals(5, ROWS * W, 0, 1), *c = normals(6, ROWS * W, 0, 1);
-    float *x = to_floats(in, ROWS * W), *dy = to_floats(c, ROWS * W), *w = floats(1 * W), *g = to_floats(c, W);
+    float *x = to_floats(in, ROWS * W), *dy = to_floats(c, ROWS * W), *w = floats(1 * W),
+          *g = to_floats(c, W);
     for (int t = 0; t < 2; t++) {
         pupil_math_set_threads(t + 1);
         float **r = result[t];
@@ -104,7 +110,8 @@ static void on_two_threads(void **state)
         DROP(mean, rstd);
     }
     for (int i = 0; i < 8; i++) {
-        CHECK(differences(result[0][i], result[1][i], ROWS * W) == 0, "result %d differs between 1 and 2 threads", i);
+        CHECK(differences(result[0][i], result[1][i], ROWS * W) == 0,
+              "result %d differs between 1 and 2 threads", i);
         DROP(result[0][i], result[1][i]);
     }
     pupil_math_set_threads(1);
@@ -124,7 +131,10 @@ static void engine(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(twice_the_same), cmocka_unit_test(wherever_in_memory), cmocka_unit_test(on_two_threads), cmocka_unit_test(engine),
+        cmocka_unit_test(twice_the_same),
+        cmocka_unit_test(wherever_in_memory),
+        cmocka_unit_test(on_two_threads),
+        cmocka_unit_test(engine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Every fast kernel against its plain twin in double, over a grid of odd shapes. Tolerances are relative to the size of
- * what is summed: a float32 sum of n terms of size s is good to about 1e-6 s sqrt(n). */
+/* Every fast kernel against its plain twin in double, over a grid of odd shapes. Tolerances are relative to
+ * the size of what is summed: a float32 sum of n terms of size s is good to about 1e-6 s sqrt(n). */
 #include "../proof.h"
 
 #include "pupil/math.h"
@@ -18,13 +18,17 @@ static void gemm_all_transposes(void **state)
         for (int i = 0; i < 6; i++)
             for (int j = 0; j < 6; j++) {
                 bool ta = t & 1, tb = t & 2;
-                int64_t m = odd[i], n = odd[j], k = odd[(i + 2 * j + t) % 6], lda = (ta ? m : k) + 2, ldb = (tb ? k : n) + 1, ldc = n + 3;
-                double *a = normals(1, (ta ? k : m) * lda, 0, 1), *b = normals(2, (tb ? n : k) * ldb, 0, 1), *c = normals(3, m * ldc, 0, 1);
-                float *fa = to_floats(a, (ta ? k : m) * lda), *fb = to_floats(b, (tb ? n : k) * ldb), *fc = to_floats(c, m * ldc);
+                int64_t m = odd[i], n = odd[j], k = odd[(i + 2 * j + t) % 6], lda = (ta ? m : k) + 2,
+                        ldb = (tb ? k : n) + 1, ldc = n + 3;
+                double *a = normals(1, (ta ? k : m) * lda, 0, 1), *b = normals(2, (tb ? n : k) * ldb, 0, 1),
+                       *c = normals(3, m * ldc, 0, 1);
+                float *fa = to_floats(a, (ta ? k : m) * lda), *fb = to_floats(b, (tb ? n : k) * ldb),
+                      *fc = to_floats(c, m * ldc);
                 double alpha = 0.75, beta = t % 2 ? 0.5 : 0;
                 pupil_gemm(ta, tb, m, n, k, (float)alpha, fa, lda, fb, ldb, (float)beta, fc, ldc);
                 pupil_plain_gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-                near("gemm", fc, c, m * ldc, 4e-6 * sqrt((double)k) + 1e-6); /* also what lies between the rows */
+                near("gemm", fc, c, m * ldc,
+                     4e-6 * sqrt((double)k) + 1e-6); /* also what lies between the rows */
                 DROP(a, b, c, fa, fb, fc);
             }
 }
@@ -34,8 +38,10 @@ static void linear_and_bias_residual(void **state)
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++) {
             int64_t n = odd[i], in = odd[(i + j) % 6], out = odd[j];
-            double *x = normals(1, n * in, 0, 1), *w = normals(2, out * in, 0, 1), *b = normals(3, out, 0, 1), *y = doubles(n * out);
-            float *fx = to_floats(x, n * in), *fw = to_floats(w, out * in), *fb = to_floats(b, out), *fy = floats(n * out);
+            double *x = normals(1, n * in, 0, 1), *w = normals(2, out * in, 0, 1), *b = normals(3, out, 0, 1),
+                   *y = doubles(n * out);
+            float *fx = to_floats(x, n * in), *fw = to_floats(w, out * in), *fb = to_floats(b, out),
+                  *fy = floats(n * out);
             pupil_plain_linear(y, x, w, b, n, in, out);
             pupil_linear_forward(fy, fx, fw, fb, n, in, out);
             near("linear", fy, y, n * out, 4e-6 * sqrt((double)in) + 1e-6);
@@ -64,13 +70,15 @@ static void activations_on_a_fine_grid(void **state)
         for (int i = 0; i < N; i++) {
             double x = (double)h[i], want = pupil_plain_act(x, quick), e = fabs((double)y[i] - want);
             double s = 1 / (1 + exp(-1.702 * x));
-            double slope = quick ? s + 1.702 * x * s * (1 - s) : 0.5 * (1 + erf(x / sqrt(2))) + x * exp(-x * x / 2) / sqrt(2 * M_PI);
+            double slope = quick ? s + 1.702 * x * s * (1 - s)
+                                 : 0.5 * (1 + erf(x / sqrt(2))) + x * exp(-x * x / 2) / sqrt(2 * M_PI);
             worst = fmax(worst, e);
-            if (x > -3 && e / fabs(want) > worst_relative && fabs(want) > 1e-3) worst_relative = e / fabs(want), at = x;
+            if (x > -3 && e / fabs(want) > worst_relative && fabs(want) > 1e-3)
+                worst_relative = e / fabs(want), at = x;
             worst_slope = fmax(worst_slope, fabs((double)d[i] - slope));
         }
-        print_message("%s on [-10, 10]: error %.2g, relative %.2g (at %.3f), slope %.2g\n", quick ? "QuickGELU" : "GELU", worst, worst_relative, at,
-                      worst_slope);
+        print_message("%s on [-10, 10]: error %.2g, relative %.2g (at %.3f), slope %.2g\n",
+                      quick ? "QuickGELU" : "GELU", worst, worst_relative, at, worst_slope);
         assert_true(worst < 1.5e-6 && worst_relative < 1e-4 && worst_slope < 1e-6);
         DROP(h, y, d, ones);
     }
@@ -102,8 +110,10 @@ static void layer_norm(void **state)
     for (int i = 0; i < 6; i++)
         for (int j = 1; j < 6; j++) {
             int64_t n = odd[i], width = odd[j];
-            double *x = normals(1, n * width, 3, 2), *g = normals(2, width, 1, 0.3), *b = normals(3, width, 0, 1), *y = doubles(n * width);
-            float *fx = to_floats(x, n * width), *fg = to_floats(g, width), *fb = to_floats(b, width), *fy = floats(n * width);
+            double *x = normals(1, n * width, 3, 2), *g = normals(2, width, 1, 0.3),
+                   *b = normals(3, width, 0, 1), *y = doubles(n * width);
+            float *fx = to_floats(x, n * width), *fg = to_floats(g, width), *fb = to_floats(b, width),
+                  *fy = floats(n * width);
             float *mean = floats(n), *rstd = floats(n);
             pupil_plain_layernorm(y, x, g, b, n, width, 1e-5);
             pupil_layernorm_forward(fy, mean, rstd, fx, fg, fb, n, width, 1e-5f);
@@ -130,7 +140,9 @@ static void attention_packed(void **state)
         for (int mode = 0; mode < 6; mode++) {
             int64_t heads = head[k][0], hd = head[k][1], width = heads * hd, rows = cu[6];
             bool causal = mode % 2, pooled = mode >= 2;
-            for (int s = 0; s < 6; s++) pool[s] = mode < 4 ? cu[s + 1] - 1 : cu[s] + (cu[s + 1] - cu[s]) / 2; /* the end, or the middle */
+            for (int s = 0; s < 6; s++)
+                pool[s] =
+                    mode < 4 ? cu[s + 1] - 1 : cu[s] + (cu[s + 1] - cu[s]) / 2; /* the end, or the middle */
             int64_t outs = (pooled ? 6 : rows) * width;
             double *qkv = normals(1, rows * 3 * width, 0, 1.5), *want = doubles(outs);
             float *f = to_floats(qkv, rows * 3 * width), *got = floats(outs);
@@ -160,12 +172,15 @@ static void rows(void **state)
     for (int i = 0; i < 6; i++)
         for (int j = 0; j < 6; j++) {
             int64_t n = odd[i], width = odd[j];
-            double *x = normals(1, n * width, 0, 3), *y = doubles(n * width), *lse = doubles(n), *col = normals(2, width, 10, 1);
+            double *x = normals(1, n * width, 0, 3), *y = doubles(n * width), *lse = doubles(n),
+                   *col = normals(2, width, 10, 1);
             float *fx = to_floats(x, n * width), *fy = floats(n * width), *norm = floats(n);
             pupil_plain_normalize(y, x, n, width);
             pupil_normalize_forward(fy, norm, fx, n, width);
             near("normalise", fy, y, n * width, 2e-7);
-            for (int64_t r = 0; r < n; r++) assert_true(fabs((double)norm[r] - l2(x + r * width, width)) <= 1e-6 * l2(x + r * width, width));
+            for (int64_t r = 0; r < n; r++)
+                assert_true(fabs((double)norm[r] - l2(x + r * width, width)) <=
+                            1e-6 * l2(x + r * width, width));
             for (int64_t k = 0; k < n * width; k++) fx[k] = (float)(x[k] *= 20); /* logits */
             pupil_logsumexp_rows(lse, fx, n, width);
             for (int64_t k = 0; k < n * width; k++) x[k] = (double)fx[k];
@@ -175,7 +190,8 @@ static void rows(void **state)
             }
             pupil_exp_minus(fy, fx, lse, NULL, n, width);
             double worst = 0;
-            for (int64_t k = 0; k < n * width; k++) worst = fmax(worst, fabs((double)fy[k] - exp(x[k] - lse[k / width])));
+            for (int64_t k = 0; k < n * width; k++)
+                worst = fmax(worst, fabs((double)fy[k] - exp(x[k] - lse[k / width])));
             CHECK(worst < 2e-6, "softmax by rows: error %.3g", worst);
             for (int64_t c = 0; c < width; c++) col[c] += 180;
             pupil_exp_minus(fy, fx, NULL, col, n, width);
@@ -192,7 +208,8 @@ static void rows(void **state)
     assert_true(y[0] == 0 && y[2] == 0 && norm > 0);
 }
 
-/* The exponential behind them all, through differences with a zero subtrahend: error in units of the last place. */
+/* The exponential behind them all, through differences with a zero subtrahend: error in units of the last
+ * place. */
 static void exponential_accuracy(void **state)
 {
     enum { N = 400000 };
@@ -202,19 +219,22 @@ static void exponential_accuracy(void **state)
     pupil_exp_minus(p, z, zero, NULL, 1, N);
     for (int i = 0; i < N; i++) {
         double want = exp((double)z[i]);
-        worst = fmax(worst, fabs((double)p[i] - want) / (double)(nextafterf((float)want, INFINITY) - (float)want));
+        worst = fmax(worst,
+                     fabs((double)p[i] - want) / (double)(nextafterf((float)want, INFINITY) - (float)want));
     }
     print_message("exp on [-87.2, 88.2]: %.2f units in the last place\n", worst);
     assert_true(worst < 2);
     float far[5] = {-1000, -INFINITY, 88.7f, 1000, NAN};
     pupil_exp_minus(p, far, zero, NULL, 1, 5);
-    assert_true(p[0] < 1.3e-38f && p[1] < 1.3e-38f && isfinite(p[2]) && p[2] > 1e38f && isfinite(p[3]) && isnan(p[4]));
+    assert_true(p[0] < 1.3e-38f && p[1] < 1.3e-38f && isfinite(p[2]) && p[2] > 1e38f && isfinite(p[3]) &&
+                isnan(p[4]));
     DROP(z, p);
 }
 
 static void patches_and_back(void **state)
 {
-    static const int64_t sizes[][3] = {{1, 4, 2}, {3, 15, 5}, {2, 28, 14}, {1, 32, 32}, {2, 9, 1}, {5, 64, 16}};
+    static const int64_t sizes[][3] = {{1, 4, 2},   {3, 15, 5}, {2, 28, 14},
+                                       {1, 32, 32}, {2, 9, 1},  {5, 64, 16}};
     for (int i = 0; i < 6; i++) {
         int64_t n = sizes[i][0], size = sizes[i][1], patch = sizes[i][2], count = n * 3 * size * size;
         double *x = normals(1, count, 0, 1), *y = doubles(count);
@@ -233,7 +253,8 @@ static void embeddings(void **state)
     enum { WIDTH = 65, VOCAB = 11 };
     int32_t cu[5] = {0, 1, 18, 20, 24}, ids[24];
     for (int i = 0; i < 24; i++) ids[i] = (i * 7) % VOCAB;
-    double *table = normals(1, VOCAB * WIDTH, 0, 1), *pos = normals(2, 17 * WIDTH, 0, 1), *want = doubles(24 * WIDTH);
+    double *table = normals(1, VOCAB * WIDTH, 0, 1), *pos = normals(2, 17 * WIDTH, 0, 1),
+           *want = doubles(24 * WIDTH);
     float *ft = to_floats(table, VOCAB * WIDTH), *fp = to_floats(pos, 17 * WIDTH), *got = floats(24 * WIDTH);
     pupil_plain_embed(want, ids, cu, 4, table, pos, WIDTH);
     pupil_embed_forward(got, ids, cu, 4, ft, fp, WIDTH);
@@ -243,7 +264,8 @@ static void embeddings(void **state)
     float *fdx = to_floats(dx, 24 * WIDTH), *fdt = floats(VOCAB * WIDTH), *fdp = floats(17 * WIDTH);
     for (int s = 0; s < 4; s++)
         for (int r = cu[s]; r < cu[s + 1]; r++)
-            for (int j = 0; j < WIDTH; j++) dt[ids[r] * WIDTH + j] += dx[r * WIDTH + j], dp[(r - cu[s]) * WIDTH + j] += dx[r * WIDTH + j];
+            for (int j = 0; j < WIDTH; j++)
+                dt[ids[r] * WIDTH + j] += dx[r * WIDTH + j], dp[(r - cu[s]) * WIDTH + j] += dx[r * WIDTH + j];
     pupil_embed_backward(fdt, fdp, fdx, ids, cu, 4, WIDTH);
     near("token gradient", fdt, dt, VOCAB * WIDTH, 2e-6);
     near("position gradient", fdp, dp, 17 * WIDTH, 2e-6);
@@ -276,11 +298,18 @@ static void vectors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gemm_all_transposes), cmocka_unit_test(linear_and_bias_residual),
-        cmocka_unit_test(activations_on_a_fine_grid), cmocka_unit_test(activation_adds_the_bias_and_keeps_the_sum),
-        cmocka_unit_test(layer_norm), cmocka_unit_test(attention_packed), cmocka_unit_test(attention_with_large_logits),
-        cmocka_unit_test(rows), cmocka_unit_test(exponential_accuracy), cmocka_unit_test(patches_and_back),
-        cmocka_unit_test(embeddings), cmocka_unit_test(vectors),
+        cmocka_unit_test(gemm_all_transposes),
+        cmocka_unit_test(linear_and_bias_residual),
+        cmocka_unit_test(activations_on_a_fine_grid),
+        cmocka_unit_test(activation_adds_the_bias_and_keeps_the_sum),
+        cmocka_unit_test(layer_norm),
+        cmocka_unit_test(attention_packed),
+        cmocka_unit_test(attention_with_large_logits),
+        cmocka_unit_test(rows),
+        cmocka_unit_test(exponential_accuracy),
+        cmocka_unit_test(patches_and_back),
+        cmocka_unit_test(embeddings),
+        cmocka_unit_test(vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* Every backward against central differences of the plain twin in double. L = sum(c * f(x)) for a random c; the step of
- * 1e-5 leaves about 1e-9 in the difference quotient, so what is seen is the float32 error of the fast kernel. */
+/* Every backward against central differences of the plain twin in double. L = sum(c * f(x)) for a random c;
+ * the step of 1e-5 leaves about 1e-9 in the difference quotient, so what is seen is the float32 error of the
+ * fast kernel. */
 #include "../proof.h"
 
 #include "pupil/math.h"
@@ -8,8 +9,10 @@ static const int64_t odd[] = {1, 3, 17, 64, 65};
 
 typedef double (*objective)(void *what);
 
-/* dL/dx[i] at up to 40 places of x[n], against got[]. `base` is what got[] held before the kernel added to it. */
-static void gradient(const char *name, objective f, void *what, double *x, const float *got, double base, int64_t n, double tolerance)
+/* dL/dx[i] at up to 40 places of x[n], against got[]. `base` is what got[] held before the kernel added to
+ * it. */
+static void gradient(const char *name, objective f, void *what, double *x, const float *got, double base,
+                     int64_t n, double tolerance)
 {
     int64_t step = n <= 40 ? 1 : n / 37;
     double scale = 0, worst = 0;
@@ -54,9 +57,11 @@ static void linear(void **state)
     for (int i = 0; i < 5; i++)
         for (int j = 0; j < 5; j++) {
             work k = {.n = odd[i], .in = odd[j], .out = odd[(i + j) % 5]};
-            k.x = normals(1, k.n * k.in, 0, 1), k.w = normals(2, k.out * k.in, 0, 1), k.b = normals(3, k.out, 0, 1);
+            k.x = normals(1, k.n * k.in, 0, 1), k.w = normals(2, k.out * k.in, 0, 1),
+            k.b = normals(3, k.out, 0, 1);
             k.c = normals(4, k.n * k.out, 0, 1), k.y = doubles(k.n * k.out);
-            float *x = to_floats(k.x, k.n * k.in), *w = to_floats(k.w, k.out * k.in), *dy = to_floats(k.c, k.n * k.out);
+            float *x = to_floats(k.x, k.n * k.in), *w = to_floats(k.w, k.out * k.in),
+                  *dy = to_floats(k.c, k.n * k.out);
             float *dx = halves(k.n * k.in), *dw = halves(k.out * k.in), *db = halves(k.out);
             pupil_linear_backward(dx, dw, db, dy, x, w, k.n, k.in, k.out);
             gradient("x", linear_value, &k, k.x, dx, 0, k.n * k.in, 1e-5);
@@ -104,9 +109,12 @@ static void layer_norm(void **state)
         for (int j = 1; j < 5; j++) {
             work k = {.n = odd[i], .in = odd[j]};
             int64_t count = k.n * k.in;
-            k.x = normals(1, count, 2, 1.5), k.w = normals(2, k.in, 1, 0.3), k.b = normals(3, k.in, 0, 1), k.c = normals(4, count, 0, 1), k.y = doubles(count);
-            float *x = to_floats(k.x, count), *g = to_floats(k.w, k.in), *b = to_floats(k.b, k.in), *dy = to_floats(k.c, count), *y = floats(count);
-            float *mean = floats(k.n), *rstd = floats(k.n), *dx = halves(count), *add = halves(count), *dg = halves(k.in), *db = halves(k.in);
+            k.x = normals(1, count, 2, 1.5), k.w = normals(2, k.in, 1, 0.3), k.b = normals(3, k.in, 0, 1),
+            k.c = normals(4, count, 0, 1), k.y = doubles(count);
+            float *x = to_floats(k.x, count), *g = to_floats(k.w, k.in), *b = to_floats(k.b, k.in),
+                  *dy = to_floats(k.c, count), *y = floats(count);
+            float *mean = floats(k.n), *rstd = floats(k.n), *dx = halves(count), *add = halves(count),
+                  *dg = halves(k.in), *db = halves(k.in);
             pupil_layernorm_forward(y, mean, rstd, x, g, b, k.n, k.in, 1e-5f);
             pupil_layernorm_backward(dx, dg, db, dy, x, mean, rstd, g, k.n, k.in, false);
             gradient("x", norm_value, &k, k.x, dx, 0, count, 3e-5);
@@ -133,7 +141,13 @@ static void attention(void **state)
     int32_t cu[5] = {0, 1, 18, 21, 40}, pool[4];
     for (int j = 0; j < 3; j++)
         for (int mode = 0; mode < 6; mode++) {
-            work k = {.n = cu[4], .nseq = 4, .heads = head[j][0], .hd = head[j][1], .causal = mode % 2, .cu = cu, .pool = mode >= 2 ? pool : NULL};
+            work k = {.n = cu[4],
+                      .nseq = 4,
+                      .heads = head[j][0],
+                      .hd = head[j][1],
+                      .causal = mode % 2,
+                      .cu = cu,
+                      .pool = mode >= 2 ? pool : NULL};
             for (int s = 0; s < 4; s++) pool[s] = mode < 4 ? cu[s + 1] - 1 : cu[s] + (cu[s + 1] - cu[s]) / 2;
             int64_t width = k.heads * k.hd, in = k.n * 3 * width, outs = (k.pool ? k.nseq : k.n) * width;
             k.x = normals(1, in, 0, 1), k.c = normals(2, outs, 0, 1), k.y = doubles(outs);
@@ -149,7 +163,8 @@ static void attention(void **state)
                 k.x[i] = keep - 1e-5;
                 double want = (up - attention_value(&k)) / 2e-5;
                 k.x[i] = keep;
-                CHECK(fabs((double)d[i] - want) < 2e-5, "dqkv[%d], mode %d: %.8g, expected %.8g", (int)i, mode, (double)d[i], want);
+                CHECK(fabs((double)d[i] - want) < 2e-5, "dqkv[%d], mode %d: %.8g, expected %.8g", (int)i,
+                      mode, (double)d[i], want);
             }
             DROP(k.x, k.c, k.y, qkv, dy, d);
         }
@@ -168,7 +183,8 @@ static void normalize(void **state)
         work k = {.n = odd[i], .in = odd[4 - i] + 1};
         int64_t count = k.n * k.in;
         k.x = normals(1, count, 0, 1), k.c = normals(2, count, 0, 1), k.y = doubles(count);
-        float *x = to_floats(k.x, count), *dy = to_floats(k.c, count), *y = floats(count), *norm = floats(k.n), *dx = halves(count);
+        float *x = to_floats(k.x, count), *dy = to_floats(k.c, count), *y = floats(count),
+              *norm = floats(k.n), *dx = halves(count);
         pupil_normalize_forward(y, norm, x, k.n, k.in);
         pupil_normalize_backward(dx, dy, y, norm, k.n, k.in);
         gradient("x", normalize_value, &k, k.x, dx, 0.5, count, 2e-6);
@@ -179,7 +195,7 @@ static void normalize(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear), cmocka_unit_test(activation), cmocka_unit_test(layer_norm),
+        cmocka_unit_test(linear),    cmocka_unit_test(activation), cmocka_unit_test(layer_norm),
         cmocka_unit_test(attention), cmocka_unit_test(normalize),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

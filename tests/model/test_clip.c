@@ -1,14 +1,48 @@
-/* The model against a plain one in double: features, and the gradient of every tensor by differences of the plain one.
- * And what must not matter: padding, room, other rows of the batch, keeping activations. */
+/* The model against a plain one in double: features, and the gradient of every tensor by differences of the
+ * plain one. And what must not matter: padding, room, other rows of the batch, keeping activations. */
 #include "plain_clip.h"
 
 static const pupil_arch tiny[] = {
-    {.image_size = 8, .patch = 4, .v_width = 12, .v_layers = 2, .v_heads = 3, .v_mlp = 30, .context = 7, .vocab = 13, .t_width = 10, .t_layers = 1,
-     .t_heads = 2, .t_mlp = 40, .embed_dim = 6, .quick_gelu = true},
-    {.image_size = 6, .patch = 2, .v_width = 16, .v_layers = 3, .v_heads = 1, .v_mlp = 20, .context = 9, .vocab = 30, .t_width = 24, .t_layers = 3,
-     .t_heads = 3, .t_mlp = 24, .embed_dim = 20},
-    {.image_size = 5, .patch = 5, .v_width = 33, .v_layers = 1, .v_heads = 33, .v_mlp = 17, .context = 2, .vocab = 5, .t_width = 7, .t_layers = 2,
-     .t_heads = 1, .t_mlp = 9, .embed_dim = 1},
+    {.image_size = 8,
+     .patch = 4,
+     .v_width = 12,
+     .v_layers = 2,
+     .v_heads = 3,
+     .v_mlp = 30,
+     .context = 7,
+     .vocab = 13,
+     .t_width = 10,
+     .t_layers = 1,
+     .t_heads = 2,
+     .t_mlp = 40,
+     .embed_dim = 6,
+     .quick_gelu = true},
+    {.image_size = 6,
+     .patch = 2,
+     .v_width = 16,
+     .v_layers = 3,
+     .v_heads = 1,
+     .v_mlp = 20,
+     .context = 9,
+     .vocab = 30,
+     .t_width = 24,
+     .t_layers = 3,
+     .t_heads = 3,
+     .t_mlp = 24,
+     .embed_dim = 20},
+    {.image_size = 5,
+     .patch = 5,
+     .v_width = 33,
+     .v_layers = 1,
+     .v_heads = 33,
+     .v_mlp = 17,
+     .context = 2,
+     .vocab = 5,
+     .t_width = 7,
+     .t_layers = 2,
+     .t_heads = 1,
+     .t_mlp = 9,
+     .embed_dim = 1},
 };
 
 /* A model with every parameter random and none zero, and a batch for it. */
@@ -39,8 +73,10 @@ static void world_new(world *w, const pupil_arch *a, int64_t n)
     w->end = pupil_alloc((size_t)n * sizeof *w->end);
     w->ids = pupil_alloc((size_t)(n * a->context) * sizeof *w->ids);
     for (int64_t s = 0; s < n; s++) {
-        int64_t len = s == 0 ? a->context : 1 + (s * 3) % a->context; /* one that fills the context, and one of 1 */
-        for (int64_t i = 0; i < len; i++) w->ids[w->cu[s] + i] = (int32_t)(i + 1 == len ? a->vocab - 1 : (i * 5 + s) % (a->vocab - 1));
+        int64_t len =
+            s == 0 ? a->context : 1 + (s * 3) % a->context; /* one that fills the context, and one of 1 */
+        for (int64_t i = 0; i < len; i++)
+            w->ids[w->cu[s] + i] = (int32_t)(i + 1 == len ? a->vocab - 1 : (i * 5 + s) % (a->vocab - 1));
         w->cu[s + 1] = w->cu[s] + (int32_t)len;
         w->end[s] = w->cu[s + 1] - 1;
     }
@@ -51,7 +87,8 @@ static void world_new(world *w, const pupil_arch *a, int64_t n)
 
 static void world_end(world *w)
 {
-    DROP(w->params, w->images, w->cotangent[0], w->cotangent[1], w->fparams, w->fimages, w->fcotangent[0], w->fcotangent[1], w->ids, w->cu, w->end);
+    DROP(w->params, w->images, w->cotangent[0], w->cotangent[1], w->fparams, w->fimages, w->fcotangent[0],
+         w->fcotangent[1], w->ids, w->cu, w->end);
     pupil_clip_free(&w->c);
 }
 
@@ -59,10 +96,8 @@ static void world_end(world *w)
 static double plain_value(world *w, int which)
 {
     double *out = doubles(w->n * w->embed);
-    if (which == 0)
-        plain_image(w->c, w->params, w->images, w->n, out);
-    else
-        plain_text(w->c, w->params, w->ids, w->cu, w->end, w->n, out);
+    if (which == 0) plain_image(w->c, w->params, w->images, w->n, out);
+    else plain_text(w->c, w->params, w->ids, w->cu, w->end, w->n, out);
     double v = dot_of(out, w->cotangent[which], w->n * w->embed);
     pupil_free(&out);
     return v;
@@ -87,7 +122,8 @@ static void features(void **state)
         plain_image(w.c, w.params, w.images, 5, want[0]);
         plain_text(w.c, w.params, w.ids, w.cu, w.end, 5, want[1]);
         for (int side = 0; side < 2; side++) {
-            CHECK(relative_l2(got[side], want[side], 5 * w.embed) < 3e-6, "model %d, side %d: relative error %.3g", k, side,
+            CHECK(relative_l2(got[side], want[side], 5 * w.embed) < 3e-6,
+                  "model %d, side %d: relative error %.3g", k, side,
                   relative_l2(got[side], want[side], 5 * w.embed));
             DROP(got[side], want[side]);
         }
@@ -98,7 +134,8 @@ static void features(void **state)
 }
 
 /* Along a random direction over the whole tensor, and along two single elements. */
-static void check_tensor(world *w, int side, const char *name, double *x, const float *grad, int64_t count, double scale)
+static void check_tensor(world *w, int side, const char *name, double *x, const float *grad, int64_t count,
+                         double scale)
 {
     double *keep = doubles(count), *dir = doubles(count);
     memcpy(keep, x, (size_t)count * sizeof *x);
@@ -118,7 +155,8 @@ static void check_tensor(world *w, int side, const char *name, double *x, const 
         memcpy(x, keep, (size_t)count * sizeof *x);
         for (int64_t i = 0; i < count; i++) got += (double)grad[i] * dir[i];
         double want = (v[0] - v[1]) / (2 * h);
-        CHECK(fabs(got - want) <= 2e-5 * scale + 1e-6, "%s, probe %d: %.9g, by differences %.9g (size %.3g)", name, (int)probe, got, want, scale);
+        CHECK(fabs(got - want) <= 2e-5 * scale + 1e-6, "%s, probe %d: %.9g, by differences %.9g (size %.3g)",
+              name, (int)probe, got, want, scale);
     }
     DROP(keep, dir);
 }
@@ -131,7 +169,8 @@ static void gradients_of_every_tensor(void **state)
         const pupil_table *t = pupil_clip_table(w.c);
         pupil_acts *a = pupil_acts_new(w.c, 3, true);
         pupil_scratch *s = pupil_scratch_new(w.c, 3);
-        float *out = floats(3 * w.embed), *grads = floats(w.total), *dimages = floats(3 * w.pixels), *again = floats(w.total);
+        float *out = floats(3 * w.embed), *grads = floats(w.total), *dimages = floats(3 * w.pixels),
+              *again = floats(w.total);
         for (int round = 0; round < 2; round++) { /* the second time on top of the first, in used room */
             fast_features(&w, a, s, out, out);
             pupil_image_backward(w.c, w.fparams, a, s, w.fcotangent[0], again, dimages);
@@ -148,7 +187,8 @@ static void gradients_of_every_tensor(void **state)
             int side = !strncmp(x->name, "visual.", 7) ? 0 : 1;
             check_tensor(&w, side, x->name, w.params + x->offset, grads + x->offset, x->count, size);
             if (strcmp(x->name, "logit_scale")) CHECK(size > 1e-3, "%s has no gradient", x->name);
-            for (int64_t j = x->count; j < (x->count + 15) / 16 * 16; j++) assert_true(grads[x->offset + j] == 0); /* gaps stay zero */
+            for (int64_t j = x->count; j < (x->count + 15) / 16 * 16; j++)
+                assert_true(grads[x->offset + j] == 0); /* gaps stay zero */
             covered += (x->count + 15) / 16 * 16;
             pupil_free(&g);
         }
@@ -172,7 +212,8 @@ static void packed_captions_equal_padded_ones(void **state)
         cu[s] = (int32_t)(s * ctx), cu[s + 1] = cu[s] + (int32_t)ctx;
         int32_t len = w.cu[s + 1] - w.cu[s];
         end[s] = cu[s] + len - 1;
-        for (int i = 0; i < ctx; i++) ids[cu[s] + i] = i < len ? w.ids[w.cu[s] + i] : s % 2 ? 0 : (int32_t)tiny[1].vocab - 1;
+        for (int i = 0; i < ctx; i++)
+            ids[cu[s] + i] = i < len ? w.ids[w.cu[s] + i] : s % 2 ? 0 : (int32_t)tiny[1].vocab - 1;
     }
     double *want = doubles(6 * w.embed);
     plain_text(w.c, w.params, ids, cu, end, 6, want);
@@ -180,7 +221,8 @@ static void packed_captions_equal_padded_ones(void **state)
     pupil_scratch *s = pupil_scratch_new(w.c, 6);
     float *got = floats(6 * w.embed);
     pupil_text_forward(w.c, w.fparams, a, s, w.ids, w.cu, 6, got);
-    CHECK(relative_l2(got, want, 6 * w.embed) < 3e-6, "relative error %.3g", relative_l2(got, want, 6 * w.embed));
+    CHECK(relative_l2(got, want, 6 * w.embed) < 3e-6, "relative error %.3g",
+          relative_l2(got, want, 6 * w.embed));
     DROP(want, got, ids);
     pupil_acts_free(&a);
     pupil_scratch_free(&s);
@@ -198,7 +240,8 @@ static void keeping_activations_changes_no_bit(void **state)
             pupil_acts *a = pupil_acts_new(w.c, i < 2 ? 5 : 9, i % 2); /* and with room to spare */
             for (int side = 0; side < 2; side++) out[i][side] = floats(5 * w.embed);
             fast_features(&w, a, s, out[i][0], out[i][1]);
-            for (int side = 0; side < 2 && i; side++) assert_memory_equal(out[0][side], out[i][side], (size_t)(5 * w.embed) * sizeof(float));
+            for (int side = 0; side < 2 && i; side++)
+                assert_memory_equal(out[0][side], out[i][side], (size_t)(5 * w.embed) * sizeof(float));
             pupil_acts_free(&a);
         }
         for (int i = 0; i < 4; i++) DROP(out[i][0], out[i][1]);
@@ -207,12 +250,23 @@ static void keeping_activations_changes_no_bit(void **state)
     }
 }
 
-/* BLAS may take another path for other shapes: a row's features agree closely whatever else is in the batch. With the
- * same shapes they agree to the bit. Prints what was seen. */
+/* BLAS may take another path for other shapes: a row's features agree closely whatever else is in the batch.
+ * With the same shapes they agree to the bit. Prints what was seen. */
 static void a_row_hardly_depends_on_the_batch(void **state)
 {
-    pupil_arch arch = {.image_size = 64, .patch = 16, .v_width = 192, .v_layers = 2, .v_heads = 3, .v_mlp = 768, .context = 16, .vocab = 100, .t_width = 128,
-                       .t_layers = 2, .t_heads = 2, .t_mlp = 512, .embed_dim = 64};
+    pupil_arch arch = {.image_size = 64,
+                       .patch = 16,
+                       .v_width = 192,
+                       .v_layers = 2,
+                       .v_heads = 3,
+                       .v_mlp = 768,
+                       .context = 16,
+                       .vocab = 100,
+                       .t_width = 128,
+                       .t_layers = 2,
+                       .t_heads = 2,
+                       .t_mlp = 512,
+                       .embed_dim = 64};
     enum { B = 12 };
     world w;
     world_new(&w, &arch, B);
@@ -226,13 +280,15 @@ static void a_row_hardly_depends_on_the_batch(void **state)
         for (int side = 0; side < 2; side++) {
             double *want = to_doubles(all[side], n * 64), e = relative_l2(few[side], want, n * 64);
             int same = memcmp(all[side], few[side], (size_t)(n * 64) * sizeof(float)) == 0;
-            print_message("%s rows in a batch of %d against %d: relative difference %.1g%s\n", side ? "text" : "image", (int)n, B, e, same ? " (same bits)" : "");
+            print_message("%s rows in a batch of %d against %d: relative difference %.1g%s\n",
+                          side ? "text" : "image", (int)n, B, e, same ? " (same bits)" : "");
             assert_true(e < 1e-6);
             pupil_free(&want);
         }
     }
     w.n = B;
-    for (int64_t i = 2 * w.pixels; i < B * w.pixels; i++) w.fimages[i] = -w.fimages[i]; /* the other rows change, the shapes do not */
+    for (int64_t i = 2 * w.pixels; i < B * w.pixels; i++)
+        w.fimages[i] = -w.fimages[i]; /* the other rows change, the shapes do not */
     for (int64_t i = w.cu[2]; i < w.cu[B]; i++) w.ids[i] = (w.ids[i] + 1) % 100;
     fast_features(&w, a, s, few[0], few[1]);
     for (int side = 0; side < 2; side++) {
@@ -245,8 +301,9 @@ static void a_row_hardly_depends_on_the_batch(void **state)
     world_end(&w);
 }
 
-/* Parameter counts of open_clip's models with CLIP's 49,408 tokens; for ViT-T-16 that of the trunk as timm has it
- * (5,524,416), which has a bias at the patches (width) where CLIP has a norm before the blocks (2 width). */
+/* Parameter counts of open_clip's models with CLIP's 49,408 tokens; for ViT-T-16 that of the trunk as timm
+ * has it (5,524,416), which has a bias at the patches (width) where CLIP has a norm before the blocks (2
+ * width). */
 static void presets_have_the_published_sizes(void **state)
 {
     static const struct {
@@ -261,15 +318,19 @@ static void presets_have_the_published_sizes(void **state)
         pupil_arch a;
         GOOD(pupil_arch_from_conf(&m, 49408, "student.model", &a));
         pupil_clip *c = pupil_clip_new(&a);
-        int64_t image = pupil_clip_params(c, 0), text = pupil_clip_params(c, 1), all = pupil_clip_params(c, -1);
-        CHECK(image - a.v_width * a.embed_dim == known[i].image_trunk, "%s: image trunk %lld", known[i].name, (long long)(image - a.v_width * a.embed_dim));
+        int64_t image = pupil_clip_params(c, 0), text = pupil_clip_params(c, 1),
+                all = pupil_clip_params(c, -1);
+        CHECK(image - a.v_width * a.embed_dim == known[i].image_trunk, "%s: image trunk %lld", known[i].name,
+              (long long)(image - a.v_width * a.embed_dim));
         if (known[i].all) {
-            CHECK(image == known[i].image && text == known[i].text && all == known[i].all, "%s: %lld + %lld, %lld in all", known[i].name, (long long)image,
-                  (long long)text, (long long)all);
+            CHECK(image == known[i].image && text == known[i].text && all == known[i].all,
+                  "%s: %lld + %lld, %lld in all", known[i].name, (long long)image, (long long)text,
+                  (long long)all);
         }
         assert_int_equal(all, image + text + 1);
         pupil_table *t = pupil_clip_table(c);
-        pupil_table_add(t, "loss.head", 2, (int64_t[]){3, 5}, PUPIL_INIT_NORMAL, 1); /* a guest does not count */
+        pupil_table_add(t, "loss.head", 2, (int64_t[]){3, 5}, PUPIL_INIT_NORMAL,
+                        1); /* a guest does not count */
         assert_int_equal(pupil_clip_params(c, -1), all);
         pupil_clip_free(&c);
     }
@@ -291,12 +352,15 @@ static void initial_parameters(void **state)
         if (x->init == PUPIL_INIT_CONST)
             for (int64_t j = 0; j < x->count; j++) assert_true(p[x->offset + j] == (float)x->value);
         else
-            CHECK(fabs(l2(v, x->count) / sqrt((double)x->count) / x->value - 1) < 5 / sqrt(2.0 * (double)x->count), "%s: standard deviation %g, expected %g", x->name,
-                  l2(v, x->count) / sqrt((double)x->count), x->value);
+            CHECK(fabs(l2(v, x->count) / sqrt((double)x->count) / x->value - 1) <
+                      5 / sqrt(2.0 * (double)x->count),
+                  "%s: standard deviation %g, expected %g", x->name, l2(v, x->count) / sqrt((double)x->count),
+                  x->value);
         pupil_free(&v);
     }
     int64_t before = t->total;
-    pupil_table_add(t, "loss.head", 2, (int64_t[]){3, 5}, PUPIL_INIT_NORMAL, 1); /* a guest does not move the others */
+    pupil_table_add(t, "loss.head", 2, (int64_t[]){3, 5}, PUPIL_INIT_NORMAL,
+                    1); /* a guest does not move the others */
     pupil_table_init(t, 5, q);
     assert_memory_equal(p, q, (size_t)before * sizeof *p);
     pupil_table_init(t, 6, q);
@@ -308,9 +372,13 @@ static void initial_parameters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(features), cmocka_unit_test(gradients_of_every_tensor), cmocka_unit_test(packed_captions_equal_padded_ones),
-        cmocka_unit_test(keeping_activations_changes_no_bit), cmocka_unit_test(a_row_hardly_depends_on_the_batch),
-        cmocka_unit_test(presets_have_the_published_sizes), cmocka_unit_test(initial_parameters),
+        cmocka_unit_test(features),
+        cmocka_unit_test(gradients_of_every_tensor),
+        cmocka_unit_test(packed_captions_equal_padded_ones),
+        cmocka_unit_test(keeping_activations_changes_no_bit),
+        cmocka_unit_test(a_row_hardly_depends_on_the_batch),
+        cmocka_unit_test(presets_have_the_published_sizes),
+        cmocka_unit_test(initial_parameters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

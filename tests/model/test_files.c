@@ -1,8 +1,8 @@
-/* Model folders and safetensors: what was written reads back; what is broken is refused with a line that names it. */
+/* Model folders and safetensors: what was written reads back; what is broken is refused with a line that
+ * names it. */
 #include "../proof.h"
 
 #include "pupil/model.h"
-
 
 static char *dir;
 
@@ -42,10 +42,14 @@ static void hostile_headers_are_refused(void **state)
         {"{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 12, "8 bytes of tensors but 12"},
         {"{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 4, "tensor w"},
         {"{\"w\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[0,8]}}", 8, "tensor w"},
-        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", 8, "tensor w: its data_offsets do not fit"},
-        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 8, "tensor w: its data_offsets leave"},
-        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-8,0]}}", 8, "tensor w: its data_offsets leave"},
-        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 8, "tensor w: its data_offsets leave"},
+        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,8]}}", 8,
+         "tensor w: its data_offsets do not fit"},
+        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,0]}}", 8,
+         "tensor w: its data_offsets leave"},
+        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[-8,0]}}", 8,
+         "tensor w: its data_offsets leave"},
+        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 8,
+         "tensor w: its data_offsets leave"},
         {"{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8,16]}}", 8, "tensor w"},
         {"{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0.0,8.0]}}", 8, "tensor w"},
         {"{\"w\":{\"dtype\":\"F32\",\"shape\":[2]}}", 8, "tensor w: expected"},
@@ -56,14 +60,25 @@ static void hostile_headers_are_refused(void **state)
         {"{\"w\":{\"dtype\":\"F32\",\"shape\":[-1,-2],\"data_offsets\":[0,8]}}", 8, "tensor w: a dimension"},
         {"{\"w\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, "tensor w: a dimension"},
         {"{\"w\":{\"dtype\":\"F32\",\"shape\":[\"2\"],\"data_offsets\":[0,8]}}", 8, "tensor w: a dimension"},
-        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,8]}}", 8, "tensor w: its shape is larger"},
-        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[65536,65536,65536,65536],\"data_offsets\":[0,8]}}", 8, "tensor w: its shape is larger"},
-        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "tensor w: more than 8"},
+        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[4611686018427387904,4],\"data_offsets\":[0,8]}}", 8,
+         "tensor w: its shape is larger"},
+        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[65536,65536,65536,65536],\"data_offsets\":[0,8]}}", 8,
+         "tensor w: its shape is larger"},
+        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4,
+         "tensor w: more than 8"},
         {"{\"w\":{\"dtype\":\"F32\",\"shape\":[99999999999999999999],\"data_offsets\":[0,8]}}", 8, "integer"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, "tensor b: its data overlap"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "its data overlap"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]}}", 12, "tensor b: its data overlap another tensor's or leave a hole"},
-        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "duplicate object key near '\"w\"'"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":"
+         "[2],\"data_offsets\":[4,12]}}",
+         12, "tensor b: its data overlap"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":"
+         "[2],\"data_offsets\":[0,8]}}",
+         8, "its data overlap"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":"
+         "[1],\"data_offsets\":[8,12]}}",
+         12, "tensor b: its data overlap another tensor's or leave a hole"},
+        {"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"w\":{\"dtype\":\"F32\",\"shape\":"
+         "[1],\"data_offsets\":[0,4]}}",
+         4, "duplicate object key near '\"w\"'"},
         {"[1,2,3]", 8, "no JSON object"},
         {"{\"w\":", 8, "header"},
         {"", 8, "header"},
@@ -106,7 +121,9 @@ static void files_that_lie_about_their_header(void **state)
 /* Any one byte of a good file changed, or the file cut anywhere: refused or read, never a crash. */
 static void damaged_files(void **state)
 {
-    const char *header = "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[8,10]}}";
+    const char *header =
+        "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[0,"
+        "8]},\"b\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[8,10]}}";
     char *path = file_of(header, "0123456789", 10), *good;
     size_t n;
     GOOD(pupil_read_file(path, 0, &good, &n));
@@ -136,27 +153,36 @@ static void damaged_files(void **state)
 static void dtypes_and_shapes(void **state)
 {
     /* F16: 1, -2, smallest subnormal, largest; BF16: 1, -2; and the values that are not finite */
-    static const uint16_t half[] = {0x3c00, 0xc000, 0x0001, 0x7bff, 0x8000, 0x03ff}, nan_half[] = {0x7e00}, bf[] = {0x3f80, 0xc000};
+    static const uint16_t half[] = {0x3c00, 0xc000, 0x0001, 0x7bff, 0x8000, 0x03ff}, nan_half[] = {0x7e00},
+                          bf[] = {0x3f80, 0xc000};
     static const float single[] = {1.5f, -INFINITY};
-    static const char *const header = "{\"h\":{\"dtype\":\"F16\",\"shape\":[6],\"data_offsets\":[0,12]},\"n\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[12,14]},"
-                                      "\"b\":{\"dtype\":\"BF16\",\"shape\":[2,1],\"data_offsets\":[14,18]},\"f\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[18,26]},"
+    static const char *const header = "{\"h\":{\"dtype\":\"F16\",\"shape\":[6],\"data_offsets\":[0,12]},"
+                                      "\"n\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offsets\":[12,14]},"
+                                      "\"b\":{\"dtype\":\"BF16\",\"shape\":[2,1],\"data_offsets\":[14,18]},"
+                                      "\"f\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[18,26]},"
                                       "\"i\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[26,34]}}";
     uint8_t data[34] = {0};
-    memcpy(data, half, 12), memcpy(data + 12, nan_half, 2), memcpy(data + 14, bf, 4), memcpy(data + 18, single, 8);
+    memcpy(data, half, 12), memcpy(data + 12, nan_half, 2), memcpy(data + 14, bf, 4),
+        memcpy(data + 18, single, 8);
     char *path = file_of(header, data, 34);
     pupil_safetensors *s;
     GOOD(pupil_safetensors_open(path, &s));
     float out[6];
     GOOD(pupil_safetensors_read(s, "h", 1, (int64_t[]){6}, out));
-    assert_true(out[0] == 1 && out[1] == -2 && out[2] == 0x1p-24f && out[3] == 65504 && out[4] == 0 && signbit(out[4]) && out[5] == 0x1p-14f - 0x1p-24f);
+    assert_true(out[0] == 1 && out[1] == -2 && out[2] == 0x1p-24f && out[3] == 65504 && out[4] == 0 &&
+                signbit(out[4]) && out[5] == 0x1p-14f - 0x1p-24f);
     GOOD(pupil_safetensors_read(s, "b", 1, (int64_t[]){2}, out)); /* trailing ones do not count */
     assert_true(out[0] == 1 && out[1] == -2);
-    BAD(pupil_safetensors_read(s, "n", 1, (int64_t[]){1}, out), PUPIL_ENUMERIC, "tensor n: element 0 is not finite");
-    BAD(pupil_safetensors_read(s, "f", 1, (int64_t[]){2}, out), PUPIL_ENUMERIC, "tensor f: element 1 is not finite");
+    BAD(pupil_safetensors_read(s, "n", 1, (int64_t[]){1}, out), PUPIL_ENUMERIC,
+        "tensor n: element 0 is not finite");
+    BAD(pupil_safetensors_read(s, "f", 1, (int64_t[]){2}, out), PUPIL_ENUMERIC,
+        "tensor f: element 1 is not finite");
     BAD(pupil_safetensors_read(s, "i", 0, NULL, out), PUPIL_EFORMAT, "tensor i: expected dtype");
     BAD(pupil_safetensors_read(s, "none", 0, NULL, out), PUPIL_ENOTFOUND, "tensor none is missing");
-    BAD(pupil_safetensors_read(s, "h", 2, (int64_t[]){3, 2}, out), PUPIL_EFORMAT, "tensor h: its shape is [6], the architecture wants [3,2]");
-    BAD(pupil_safetensors_read(s, "h", 0, NULL, out), PUPIL_EFORMAT, "tensor h: its shape is [6], the architecture wants []");
+    BAD(pupil_safetensors_read(s, "h", 2, (int64_t[]){3, 2}, out), PUPIL_EFORMAT,
+        "tensor h: its shape is [6], the architecture wants [3,2]");
+    BAD(pupil_safetensors_read(s, "h", 0, NULL, out), PUPIL_EFORMAT,
+        "tensor h: its shape is [6], the architecture wants []");
     BAD(pupil_safetensors_read(s, "f", 1, (int64_t[]){3}, out), PUPIL_EFORMAT, "tensor f");
     assert_true(pupil_safetensors_has(s, "i") && !pupil_safetensors_has(s, "__metadata__"));
     pupil_safetensors_close(&s);
@@ -165,9 +191,24 @@ static void dtypes_and_shapes(void **state)
     pupil_free(&path);
 }
 
-static const pupil_arch small = {.image_size = 8, .patch = 4, .v_width = 12, .v_layers = 2, .v_heads = 3, .v_mlp = 31, .context = 7, .vocab = 13, .t_width = 10,
-                                 .t_layers = 1, .t_heads = 2, .t_mlp = 40, .embed_dim = 6, .quick_gelu = true, .mean = {0.1, 0.2, 0.3}, .std = {0.5, 1.0 / 3, 2},
-                                 .interpolation = "bilinear", .resize_mode = "squash"};
+static const pupil_arch small = {.image_size = 8,
+                                 .patch = 4,
+                                 .v_width = 12,
+                                 .v_layers = 2,
+                                 .v_heads = 3,
+                                 .v_mlp = 31,
+                                 .context = 7,
+                                 .vocab = 13,
+                                 .t_width = 10,
+                                 .t_layers = 1,
+                                 .t_heads = 2,
+                                 .t_mlp = 40,
+                                 .embed_dim = 6,
+                                 .quick_gelu = true,
+                                 .mean = {0.1, 0.2, 0.3},
+                                 .std = {0.5, 1.0 / 3, 2},
+                                 .interpolation = "bilinear",
+                                 .resize_mode = "squash"};
 
 static void same_arch(const pupil_arch *a, const pupil_arch *b)
 {
@@ -196,8 +237,10 @@ static void folders_read_back(void **state)
     for (int64_t i = 0; i < guest->count; i++) q[guest->offset + i] = 7;
     GOOD(pupil_model_dir_load(model, c, q));
     for (int64_t i = 0; i < t->n; i++)
-        if (&t->t[i] != guest) assert_memory_equal(p + t->t[i].offset, q + t->t[i].offset, (size_t)t->t[i].count * sizeof *p);
-    for (int64_t i = 0; i < guest->count; i++) assert_true(q[guest->offset + i] == 7); /* not in the file, left alone */
+        if (&t->t[i] != guest)
+            assert_memory_equal(p + t->t[i].offset, q + t->t[i].offset, (size_t)t->t[i].count * sizeof *p);
+    for (int64_t i = 0; i < guest->count; i++)
+        assert_true(q[guest->offset + i] == 7); /* not in the file, left alone */
     GOOD(pupil_model_dir_digest(model, first));
     GOOD(pupil_model_dir_save(model, c, q));
     GOOD(pupil_model_dir_digest(model, second));
@@ -223,7 +266,9 @@ static void a_folder_of_another_size(void **state)
     wider.t_mlp = 44;
     c = pupil_clip_new(&wider);
     float *q = floats(pupil_clip_table(c)->total);
-    BAD(pupil_model_dir_load(model, c, q), PUPIL_EFORMAT, "tensor transformer.resblocks.0.mlp.c_fc.weight: its shape is [40,10], the architecture wants [44,10]");
+    BAD(pupil_model_dir_load(model, c, q), PUPIL_EFORMAT,
+        "tensor transformer.resblocks.0.mlp.c_fc.weight: its shape is [40,10], the architecture wants "
+        "[44,10]");
     BAD(pupil_model_dir_load(none, c, q), PUPIL_ENOTFOUND, "none/model.safetensors");
     pupil_arch a;
     BAD(pupil_model_dir_arch(none, &a), PUPIL_ENOTFOUND, "none/config.json");
@@ -243,8 +288,10 @@ static int arch_of(const char *json, pupil_arch *a)
 }
 
 #define CONFIG(model, vision, text, pre)                                                                     \
-    "{\"model_cfg\":{\"embed_dim\":32" model ",\"vision_cfg\":{\"image_size\":32,\"layers\":2,\"width\":64,\"patch_size\":8" vision                     \
-    "},\"text_cfg\":{\"context_length\":9,\"vocab_size\":50,\"width\":64,\"heads\":2,\"layers\":2" text "}},\"preprocess_cfg\":{\"size\":32" pre "}}"
+    "{\"model_cfg\":{\"embed_dim\":32" model                                                                 \
+    ",\"vision_cfg\":{\"image_size\":32,\"layers\":2,\"width\":64,\"patch_size\":8" vision                   \
+    "},\"text_cfg\":{\"context_length\":9,\"vocab_size\":50,\"width\":64,\"heads\":2,\"layers\":2" text      \
+    "}},\"preprocess_cfg\":{\"size\":32" pre "}}"
 
 static void configurations(void **state)
 {
@@ -252,8 +299,11 @@ static void configurations(void **state)
         const char *json, *names; /* NULL: accepted */
     } cases[] = {
         {CONFIG("", "", "", ""), NULL},
-        {CONFIG(",\"quick_gelu\":true,\"init_logit_scale\":2.6,\"custom_text\":false,\"init_logit_bias\":null", ",\"ls_init_value\":null,\"pool_type\":\"tok\",\"norm_kwargs\":{}",
-                ",\"pool_type\":\"argmax\",\"no_causal_mask\":false,\"proj_type\":\"linear\"", ""), NULL},
+        {CONFIG(
+             ",\"quick_gelu\":true,\"init_logit_scale\":2.6,\"custom_text\":false,\"init_logit_bias\":null",
+             ",\"ls_init_value\":null,\"pool_type\":\"tok\",\"norm_kwargs\":{}",
+             ",\"pool_type\":\"argmax\",\"no_causal_mask\":false,\"proj_type\":\"linear\"", ""),
+         NULL},
         {CONFIG(",\"custom_text\":true", "", "", ""), "custom_text"},
         {CONFIG(",\"init_logit_bias\":-10", "", "", ""), "init_logit_bias"},
         {CONFIG(",\"multimodal_cfg\":{\"width\":3}", "", "", ""), "multimodal_cfg"},
@@ -270,9 +320,15 @@ static void configurations(void **state)
         {CONFIG("", "", "", ",\"std\":[0.5,0,0.5]"), "std"},
         {CONFIG("", "", "", ",\"interpolation\":\"nearest\""), "nearest"},
         {CONFIG("", "", "", ",\"resize_mode\":\"crop\""), "crop"},
-        {"{\"model_cfg\":{\"embed_dim\":32,\"vision_cfg\":{\"layers\":[3,4,6,3],\"width\":64},\"text_cfg\":{}}}", "vision_layers"},
-        {"{\"model_cfg\":{\"embed_dim\":32,\"vision_cfg\":{\"image_size\":30,\"patch_size\":8},\"text_cfg\":{}}}", "image_size 30"},
-        {"{\"model_cfg\":{\"embed_dim\":32,\"vision_cfg\":{\"width\":1000000000000000000,\"head_width\":1},\"text_cfg\":{}}}", "vision_width"},
+        {"{\"model_cfg\":{\"embed_dim\":32,\"vision_cfg\":{\"layers\":[3,4,6,3],\"width\":64},\"text_cfg\":{}"
+         "}}",
+         "vision_layers"},
+        {"{\"model_cfg\":{\"embed_dim\":32,\"vision_cfg\":{\"image_size\":30,\"patch_size\":8},\"text_cfg\":{"
+         "}}}",
+         "image_size 30"},
+        {"{\"model_cfg\":{\"embed_dim\":32,\"vision_cfg\":{\"width\":1000000000000000000,\"head_width\":1},"
+         "\"text_cfg\":{}}}",
+         "vision_width"},
         {"{\"model_cfg\":{\"embed_dim\":32,\"vision_cfg\":{},\"text_cfg\":{\"heads\":3}}}", "heads"},
         {"{\"model_cfg\":{\"vision_cfg\":{},\"text_cfg\":{}}}", "embed_dim"},
         {"{\"model_cfg\":{\"embed_dim\":32,\"vision_cfg\":[],\"text_cfg\":{}}}", "expected open_clip"},
@@ -284,11 +340,13 @@ static void configurations(void **state)
         int r = arch_of(cases[i].json, &a);
         if (!cases[i].names) {
             CHECK(r == 0, "case %d: %s", i, pupil_reason());
-            assert_true(a.v_heads == 1 && a.v_mlp == 256 && a.t_mlp == 256 && a.embed_dim == 32 && a.mean[0] > 0.48 && !strcmp(a.interpolation, "bicubic"));
+            assert_true(a.v_heads == 1 && a.v_mlp == 256 && a.t_mlp == 256 && a.embed_dim == 32 &&
+                        a.mean[0] > 0.48 && !strcmp(a.interpolation, "bicubic"));
             continue;
         }
-        CHECK(r == PUPIL_EFORMAT && strstr(pupil_reason(), cases[i].names) && strstr(pupil_reason(), "config.json"), "case %d gave %d: %s, expected it to name %s", i, r,
-              r ? pupil_reason() : "-", cases[i].names);
+        CHECK(r == PUPIL_EFORMAT && strstr(pupil_reason(), cases[i].names) &&
+                  strstr(pupil_reason(), "config.json"),
+              "case %d gave %d: %s, expected it to name %s", i, r, r ? pupil_reason() : "-", cases[i].names);
     }
 }
 
@@ -298,12 +356,15 @@ static void any_mlp_width_reads_back(void **state)
     pupil_rng r = pupil_rng_at(1, PUPIL_STREAM_TEST, 0);
     for (int i = 0; i < 300; i++) {
         pupil_arch a = small, b;
-        a.v_width = 1 + (int64_t)pupil_rng_below(&r, 2000), a.v_heads = 1, a.v_mlp = 1 + (int64_t)pupil_rng_below(&r, 8000);
-        a.t_width = 1 + (int64_t)pupil_rng_below(&r, 50), a.t_heads = 1, a.t_mlp = 1 + (int64_t)pupil_rng_below(&r, 500);
+        a.v_width = 1 + (int64_t)pupil_rng_below(&r, 2000), a.v_heads = 1,
+        a.v_mlp = 1 + (int64_t)pupil_rng_below(&r, 8000);
+        a.t_width = 1 + (int64_t)pupil_rng_below(&r, 50), a.t_heads = 1,
+        a.t_mlp = 1 + (int64_t)pupil_rng_below(&r, 500);
         pupil_buf text = {0};
         pupil_arch_to_json(&a, &text);
         GOOD(arch_of(text.s, &b));
-        CHECK(a.v_mlp == b.v_mlp && a.t_mlp == b.t_mlp, "%d/%d read back as %d", (int)a.v_mlp, (int)a.v_width, (int)b.v_mlp);
+        CHECK(a.v_mlp == b.v_mlp && a.t_mlp == b.t_mlp, "%d/%d read back as %d", (int)a.v_mlp, (int)a.v_width,
+              (int)b.v_mlp);
         same_arch(&a, &b);
         pupil_buf_free(&text);
     }
@@ -312,22 +373,38 @@ static void any_mlp_width_reads_back(void **state)
 static void sections_of_a_yaml_file(void **state)
 {
     pupil_arch a;
-    pupil_conf_model m = {.name = (char *)(uintptr_t)"ViT-B-32", .act = PUPIL_ACT_QUICK_GELU, .image_size = 256, .text_layers = 3};
+    pupil_conf_model m = {.name = (char *)(uintptr_t) "ViT-B-32",
+                          .act = PUPIL_ACT_QUICK_GELU,
+                          .image_size = 256,
+                          .text_layers = 3};
     GOOD(pupil_arch_from_conf(&m, 1000, "student.model", &a));
-    assert_true(a.image_size == 256 && a.patch == 32 && a.t_layers == 3 && a.vocab == 1000 && a.quick_gelu && a.v_heads == 12 && a.t_heads == 8 && a.context == 77);
-    m.name = (char *)(uintptr_t)"ViT-B-23";
-    BAD(pupil_arch_from_conf(&m, 1000, "student.model", &a), PUPIL_EUSER, "student.model.name: no preset 'ViT-B-23', expected ViT-T-16");
-    pupil_conf_model own = {.act = PUPIL_ACT_PRESET, .image_size = 64, .patch_size = 8, .vision_width = 96, .vision_layers = 2, .vision_head_width = 32,
-                            .text_width = 100, .text_layers = 2, .context_length = 16, .embed_dim = 64};
+    assert_true(a.image_size == 256 && a.patch == 32 && a.t_layers == 3 && a.vocab == 1000 && a.quick_gelu &&
+                a.v_heads == 12 && a.t_heads == 8 && a.context == 77);
+    m.name = (char *)(uintptr_t) "ViT-B-23";
+    BAD(pupil_arch_from_conf(&m, 1000, "student.model", &a), PUPIL_EUSER,
+        "student.model.name: no preset 'ViT-B-23', expected ViT-T-16");
+    pupil_conf_model own = {.act = PUPIL_ACT_PRESET,
+                            .image_size = 64,
+                            .patch_size = 8,
+                            .vision_width = 96,
+                            .vision_layers = 2,
+                            .vision_head_width = 32,
+                            .text_width = 100,
+                            .text_layers = 2,
+                            .context_length = 16,
+                            .embed_dim = 64};
     GOOD(pupil_arch_from_conf(&own, 600, "student.model", &a));
     assert_true(a.v_heads == 3 && a.t_heads == 1 && a.v_mlp == 384 && !a.quick_gelu);
     static const struct {
         size_t at;
         int64_t value;
         const char *names;
-    } wrong[] = {{offsetof(pupil_conf_model, image_size), 60, "image_size 60 is no multiple"}, {offsetof(pupil_conf_model, vision_head_width), 36, "vision_head_width 36"},
-                 {offsetof(pupil_conf_model, text_heads), 3, "text 100/3"}, {offsetof(pupil_conf_model, embed_dim), 0, "embed_dim is 0"},
-                 {offsetof(pupil_conf_model, vision_layers), 0, "vision_layers is 0, expected 1 to 256; give it, or a preset name"},
+    } wrong[] = {{offsetof(pupil_conf_model, image_size), 60, "image_size 60 is no multiple"},
+                 {offsetof(pupil_conf_model, vision_head_width), 36, "vision_head_width 36"},
+                 {offsetof(pupil_conf_model, text_heads), 3, "text 100/3"},
+                 {offsetof(pupil_conf_model, embed_dim), 0, "embed_dim is 0"},
+                 {offsetof(pupil_conf_model, vision_layers), 0,
+                  "vision_layers is 0, expected 1 to 256; give it, or a preset name"},
                  {offsetof(pupil_conf_model, text_layers), 1000, "text_layers is 1000"}};
     for (int i = 0; i < PUPIL_COUNT(wrong); i++) {
         pupil_conf_model bad = own;
@@ -341,12 +418,14 @@ static void sections_of_a_yaml_file(void **state)
 static void costs(void **state)
 {
     pupil_arch a;
-    pupil_conf_model m = {.name = (char *)(uintptr_t)"ViT-B-32", .act = PUPIL_ACT_PRESET};
+    pupil_conf_model m = {.name = (char *)(uintptr_t) "ViT-B-32", .act = PUPIL_ACT_PRESET};
     GOOD(pupil_arch_from_conf(&m, 49408, "x", &a));
-    /* open_clip's model_profile: 8.82 GFLOPs (4.41 GMACs) an image, 5.96 a text of 77, all rows in all blocks */
+    /* open_clip's model_profile: 8.82 GFLOPs (4.41 GMACs) an image, 5.96 a text of 77, all rows in all blocks
+     */
     double image = pupil_arch_image_flops(&a), text = pupil_arch_text_flops(&a, 77);
     print_message("ViT-B-32: %.3g FLOPs an image, %.3g a caption of 77\n", image, text);
-    assert_true(image < 8.9e9 && image > 8.9e9 * 11 / 12 * 0.98 && text < 5.97e9 && text > 5.96e9 * 11 / 12 * 0.95);
+    assert_true(image < 8.9e9 && image > 8.9e9 * 11 / 12 * 0.98 && text < 5.97e9 &&
+                text > 5.96e9 * 11 / 12 * 0.95);
     assert_true(pupil_acts_bytes(&a, 64, 20, false) < pupil_acts_bytes(&a, 64, 20, true) / 8);
     assert_true(pupil_acts_bytes(&a, 64, 10, true) < pupil_acts_bytes(&a, 64, 20, true));
 }
@@ -354,9 +433,16 @@ static void costs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hostile_headers_are_refused), cmocka_unit_test(files_that_lie_about_their_header), cmocka_unit_test(damaged_files),
-        cmocka_unit_test(dtypes_and_shapes), cmocka_unit_test(folders_read_back), cmocka_unit_test(a_folder_of_another_size), cmocka_unit_test(configurations),
-        cmocka_unit_test(any_mlp_width_reads_back), cmocka_unit_test(sections_of_a_yaml_file), cmocka_unit_test(costs),
+        cmocka_unit_test(hostile_headers_are_refused),
+        cmocka_unit_test(files_that_lie_about_their_header),
+        cmocka_unit_test(damaged_files),
+        cmocka_unit_test(dtypes_and_shapes),
+        cmocka_unit_test(folders_read_back),
+        cmocka_unit_test(a_folder_of_another_size),
+        cmocka_unit_test(configurations),
+        cmocka_unit_test(any_mlp_width_reads_back),
+        cmocka_unit_test(sections_of_a_yaml_file),
+        cmocka_unit_test(costs),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

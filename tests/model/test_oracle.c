@@ -1,4 +1,5 @@
-/* Models in open_clip's layout against what open_clip itself computed: features, logits, gradients of every tensor. */
+/* Models in open_clip's layout against what open_clip itself computed: features, logits, gradients of every
+ * tensor. */
 #include "../oracle_h5.h"
 
 #include "pupil/math.h"
@@ -88,24 +89,42 @@ static void features(const char *model, const char *layout, const char *group)
         pupil_gemm(false, true, n, n, d, (float)scale, unit[s], d, unit[!s], d, 0, logits, n);
         snprintf(name, sizeof name, "%s/logits_per_image", group);
         if (s) snprintf(name, sizeof name, "outputs/logits_per_text");
-        if (s == 0 || !strcmp(group, "outputs_float64")) el = fmax(el, against(&w, name, logits, n * n, 5e-5));
+        if (s == 0 || !strcmp(group, "outputs_float64"))
+            el = fmax(el, against(&w, name, logits, n * n, 5e-5));
     }
-    if (!strcmp(group, "outputs_float64")) assert_true(fabs(scale / h5_number(w.io, "outputs/logit_scale_exp") - 1) < 1e-6);
+    if (!strcmp(group, "outputs_float64"))
+        assert_true(fabs(scale / h5_number(w.io, "outputs/logit_scale_exp") - 1) < 1e-6);
     print_message("%s/%s: image features %.1e, text %.1e, logits %.1e\n", model, layout, e[0], e[1], el);
     DROP(unit[0], unit[1], logits, norm);
     world_end(&w);
 }
 
-static void a_gelu(void **state) { features("a_gelu", "open_clip", "outputs_float64"); }
-static void a_gelu_f16(void **state) { features("a_gelu", "open_clip_f16", "outputs_from_f16_weights"); }
-static void a_gelu_bf16(void **state) { features("a_gelu", "open_clip_bf16", "outputs_from_bf16_weights"); }
-static void b_quickgelu(void **state) { features("b_quickgelu", "open_clip", "outputs_float64"); }
-static void c_vit_t16(void **state) { features("c_vit_t16", "open_clip", "outputs_float64"); }
+static void a_gelu(void **state)
+{
+    features("a_gelu", "open_clip", "outputs_float64");
+}
+static void a_gelu_f16(void **state)
+{
+    features("a_gelu", "open_clip_f16", "outputs_from_f16_weights");
+}
+static void a_gelu_bf16(void **state)
+{
+    features("a_gelu", "open_clip_bf16", "outputs_from_bf16_weights");
+}
+static void b_quickgelu(void **state)
+{
+    features("b_quickgelu", "open_clip", "outputs_float64");
+}
+static void c_vit_t16(void **state)
+{
+    features("c_vit_t16", "open_clip", "outputs_float64");
+}
 
 /* README tolerances: l2 relative 1e-5, elements 1e-4 l2/sqrt(n) + 1e-5. */
 static void check_tensor(const char *name, const json_t *want, const float *grad, int64_t n, double *worst)
 {
-    double size = json_number_in(want, "l2"), *g = to_doubles(grad, n), e = fabs(l2(g, n) - size) / fmax(size, 1e-12);
+    double size = json_number_in(want, "l2"), *g = to_doubles(grad, n),
+           e = fabs(l2(g, n) - size) / fmax(size, 1e-12);
     CHECK(e <= 1e-5 || size < 1e-9, "%s: l2 %.9g, expected %.9g", name, l2(g, n), size);
     *worst = fmax(*worst, e);
     double allowed = 1e-4 * size / sqrt((double)n) + 1e-5;
@@ -114,7 +133,8 @@ static void check_tensor(const char *name, const json_t *want, const float *grad
         int64_t m = (int64_t)json_array_size(ends[k]);
         for (int64_t i = 0; i < m; i++) {
             double x = json_number_value(json_array_get(ends[k], (size_t)i)), got = g[k ? n - m + i : i];
-            CHECK(fabs(got - x) <= allowed, "%s: element %d from the %s: %.9g, expected %.9g (allowed %.2g)", name, (int)i, k ? "end" : "start", got, x, allowed);
+            CHECK(fabs(got - x) <= allowed, "%s: element %d from the %s: %.9g, expected %.9g (allowed %.2g)",
+                  name, (int)i, k ? "end" : "start", got, x, allowed);
         }
     }
     pupil_free(&g);
@@ -128,7 +148,8 @@ static void gradients(const char *model)
     char *relative = pupil_format("models/%s/gradients.json", model), *path = oracle_path(relative);
     json_t *want = json_file(path);
     int64_t pixels = 3 * w.arch.image_size * w.arch.image_size;
-    float *ci = h5_floats(w.io, "gradients/cotangent_image", NULL), *ct = h5_floats(w.io, "gradients/cotangent_text", NULL);
+    float *ci = h5_floats(w.io, "gradients/cotangent_image", NULL),
+          *ct = h5_floats(w.io, "gradients/cotangent_text", NULL);
     float *grads = floats(t->total), *dimages = floats(w.n * pixels);
     pupil_image_backward(w.c, w.params, w.acts, w.scratch, ci, grads, dimages);
     pupil_text_backward(w.c, w.params, w.acts, w.scratch, ct, grads);
@@ -155,14 +176,24 @@ static void gradients(const char *model)
     world_end(&w);
 }
 
-static void a_gradients(void **state) { gradients("a_gelu"); }
-static void b_gradients(void **state) { gradients("b_quickgelu"); }
-static void c_gradients(void **state) { gradients("c_vit_t16"); }
+static void a_gradients(void **state)
+{
+    gradients("a_gelu");
+}
+static void b_gradients(void **state)
+{
+    gradients("b_quickgelu");
+}
+static void c_gradients(void **state)
+{
+    gradients("c_vit_t16");
+}
 
 /* Towers this program does not compute are refused by name, not computed wrongly. */
 static void other_towers_are_refused(void **state)
 {
-    static const char *const dirs[] = {"models/d_siglip_gelu/open_clip", "models/d_siglip_tanh/open_clip", "models/e_eva02/open_clip", "models/a_gelu/huggingface"};
+    static const char *const dirs[] = {"models/d_siglip_gelu/open_clip", "models/d_siglip_tanh/open_clip",
+                                       "models/e_eva02/open_clip", "models/a_gelu/huggingface"};
     for (int i = 0; i < PUPIL_COUNT(dirs); i++) {
         char *dir = oracle_path(dirs[i]);
         if (!dir) skip();
@@ -176,8 +207,14 @@ static void other_towers_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_gelu), cmocka_unit_test(a_gelu_f16), cmocka_unit_test(a_gelu_bf16), cmocka_unit_test(b_quickgelu),
-        cmocka_unit_test(c_vit_t16), cmocka_unit_test(a_gradients), cmocka_unit_test(b_gradients), cmocka_unit_test(c_gradients),
+        cmocka_unit_test(a_gelu),
+        cmocka_unit_test(a_gelu_f16),
+        cmocka_unit_test(a_gelu_bf16),
+        cmocka_unit_test(b_quickgelu),
+        cmocka_unit_test(c_vit_t16),
+        cmocka_unit_test(a_gradients),
+        cmocka_unit_test(b_gradients),
+        cmocka_unit_test(c_gradients),
         cmocka_unit_test(other_towers_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,15 +4,25 @@
 #include "pupil/math.h"
 #include "pupil/optim.h"
 
-static const pupil_conf_train settings = {.steps = 100, .lr = 5e-4, .wd = 0.2, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .warmup = 10, .grad_clip_norm = 1};
+static const pupil_conf_train settings = {.steps = 100,
+                                          .lr = 5e-4,
+                                          .wd = 0.2,
+                                          .beta1 = 0.9,
+                                          .beta2 = 0.98,
+                                          .eps = 1e-6,
+                                          .warmup = 10,
+                                          .grad_clip_norm = 1};
 
 static void schedule(void **state)
 {
     pupil_conf_train c = settings;
     /* open_clip's cosine_lr by hand: warm-up from lr/10 to lr, half of it half-way, towards 0 */
-    assert_true(fabs(pupil_lr_at(&c, 0) - 5e-5) < 1e-18 && fabs(pupil_lr_at(&c, 9) - 5e-4) < 1e-18 && fabs(pupil_lr_at(&c, 10) - 5e-4) < 1e-18);
-    assert_true(fabs(pupil_lr_at(&c, 55) - 2.5e-4) < 1e-18 && fabs(pupil_lr_at(&c, 32) - 5e-4 * 0.5 * (1 + cos(M_PI * 22 / 90))) < 1e-18);
-    for (int64_t s = 10; s < 99; s++) assert_true(pupil_lr_at(&c, s + 1) < pupil_lr_at(&c, s) && pupil_lr_at(&c, s + 1) > 0);
+    assert_true(fabs(pupil_lr_at(&c, 0) - 5e-5) < 1e-18 && fabs(pupil_lr_at(&c, 9) - 5e-4) < 1e-18 &&
+                fabs(pupil_lr_at(&c, 10) - 5e-4) < 1e-18);
+    assert_true(fabs(pupil_lr_at(&c, 55) - 2.5e-4) < 1e-18 &&
+                fabs(pupil_lr_at(&c, 32) - 5e-4 * 0.5 * (1 + cos(M_PI * 22 / 90))) < 1e-18);
+    for (int64_t s = 10; s < 99; s++)
+        assert_true(pupil_lr_at(&c, s + 1) < pupil_lr_at(&c, s) && pupil_lr_at(&c, s + 1) > 0);
     c.warmup = 0;
     assert_true(pupil_lr_at(&c, 0) == 5e-4);
     c.steps = c.warmup = 5; /* nothing but warm-up */
@@ -22,13 +32,15 @@ static void schedule(void **state)
 
 static void clipping(void **state)
 {
-    assert_true(pupil_clip_factor(0, 1) == 1 && pupil_clip_factor(0.5, 1) == 1 && pupil_clip_factor(123, 0) == 1);
+    assert_true(pupil_clip_factor(0, 1) == 1 && pupil_clip_factor(0.5, 1) == 1 &&
+                pupil_clip_factor(123, 0) == 1);
     assert_true(fabs(pupil_clip_factor(4, 1) - 1 / (4 + 1e-6)) < 1e-16);
 }
 
 static void ranges(void **state)
 {
-    static const int64_t sizes[] = {0, 1, 16, PUPIL_CHUNK - 1, PUPIL_CHUNK, PUPIL_CHUNK + 1, 10 * PUPIL_CHUNK + 5, 3000001};
+    static const int64_t sizes[] = {
+        0, 1, 16, PUPIL_CHUNK - 1, PUPIL_CHUNK, PUPIL_CHUNK + 1, 10 * PUPIL_CHUNK + 5, 3000001};
     for (int i = 0; i < PUPIL_COUNT(sizes); i++)
         for (int ranks = 1; ranks <= 13; ranks++) {
             int64_t at[14];
@@ -56,8 +68,7 @@ static void norm_by_ranges(void **state)
         int64_t at[7];
         double sums[4] = {-1, -1, -1, -1};
         pupil_optim_ranges(N, ranks, at);
-        for (int r = 0; r < ranks; r++)
-            pupil_grad_sumsq(g + at[r], at[r], at[r + 1], sums);
+        for (int r = 0; r < ranks; r++) pupil_grad_sumsq(g + at[r], at[r], at[r + 1], sums);
         assert_memory_equal(sums, whole, sizeof sums);
         assert_true(pupil_grad_norm(sums, N) == norm);
     }
@@ -65,7 +76,8 @@ static void norm_by_ranges(void **state)
 }
 
 /* torch.optim.AdamW by its documentation, in double. */
-static void plain_adamw(double *p, double *m, double *v, const double *g, int64_t n, double lr, double wd, double clip, int64_t t)
+static void plain_adamw(double *p, double *m, double *v, const double *g, int64_t n, double lr, double wd,
+                        double clip, int64_t t)
 {
     const pupil_conf_train *c = &settings;
     for (int64_t i = 0; i < n; i++) {
@@ -78,17 +90,20 @@ static void plain_adamw(double *p, double *m, double *v, const double *g, int64_
     }
 }
 
-static const pupil_decay_run runs[] = {{0, 1000, true}, {1008, 20000, false}, {21008, N - 21008 - 16, true}}; /* with gaps */
+static const pupil_decay_run runs[] = {
+    {0, 1000, true}, {1008, 20000, false}, {21008, N - 21008 - 16, true}}; /* with gaps */
 
 static void step_against_the_plain_one(void **state)
 {
     double *p = normals(1, N, 0, 1), *m = doubles(N), *v = doubles(N);
     float *fp = to_floats(p, N), *fm = floats(N), *fv = floats(N), *start = to_floats(p, N);
     for (int64_t t = 1; t <= 20; t++) {
-        double *g = normals((uint64_t)t + 5, N, 0.01, 0.1), lr = pupil_lr_at(&settings, t - 1), clip = t % 2 ? 0.37 : 1;
+        double *g = normals((uint64_t)t + 5, N, 0.01, 0.1), lr = pupil_lr_at(&settings, t - 1),
+               clip = t % 2 ? 0.37 : 1;
         float *fg = to_floats(g, N);
         for (int r = 0; r < 3; r++)
-            plain_adamw(p + runs[r].offset, m + runs[r].offset, v + runs[r].offset, g + runs[r].offset, runs[r].count, lr, runs[r].decay ? settings.wd : 0, clip, t);
+            plain_adamw(p + runs[r].offset, m + runs[r].offset, v + runs[r].offset, g + runs[r].offset,
+                        runs[r].count, lr, runs[r].decay ? settings.wd : 0, clip, t);
         pupil_adamw(fp, fm, fv, fg, 0, N, runs, 3, &settings, lr, clip, t);
         DROP(g, fg);
     }
@@ -96,7 +111,8 @@ static void step_against_the_plain_one(void **state)
     print_message("20 steps: parameters off by %.1e, moments by %.1e and %.1e\n", e, em, ev);
     assert_true(e < 5e-6 && em < 1e-7 && ev < 1e-8);
     static const int64_t gaps[] = {1000, 1003, 1007, N - 16, N - 1};
-    for (int i = 0; i < PUPIL_COUNT(gaps); i++) assert_true(fp[gaps[i]] == start[gaps[i]] && fm[gaps[i]] == 0); /* what no run covers stays */
+    for (int i = 0; i < PUPIL_COUNT(gaps); i++)
+        assert_true(fp[gaps[i]] == start[gaps[i]] && fm[gaps[i]] == 0); /* what no run covers stays */
     DROP(p, m, v, fp, fm, fv, start);
 }
 
@@ -105,7 +121,8 @@ static void ranges_change_no_bit(void **state)
     double *p = normals(1, N, 0, 1), *g = normals(2, N, 0, 1);
     float *fg = to_floats(g, N), *want[3];
     for (int i = 0; i < 3; i++) want[i] = i ? floats(N) : to_floats(p, N);
-    for (int t = 1; t <= 3; t++) pupil_adamw(want[0], want[1], want[2], fg, 0, N, runs, 3, &settings, 1e-3, 0.5, t);
+    for (int t = 1; t <= 3; t++)
+        pupil_adamw(want[0], want[1], want[2], fg, 0, N, runs, 3, &settings, 1e-3, 0.5, t);
     for (int ranks = 2; ranks <= 7; ranks++) {
         int64_t at[8];
         float *got[3];
@@ -113,7 +130,8 @@ static void ranges_change_no_bit(void **state)
         for (int i = 0; i < 3; i++) got[i] = i ? floats(N) : to_floats(p, N);
         for (int t = 1; t <= 3; t++)
             for (int r = ranks - 1; r >= 0; r--)
-                pupil_adamw(got[0], got[1], got[2], fg + at[r], at[r], at[r + 1], runs, 3, &settings, 1e-3, 0.5, t);
+                pupil_adamw(got[0], got[1], got[2], fg + at[r], at[r], at[r + 1], runs, 3, &settings, 1e-3,
+                            0.5, t);
         for (int i = 0; i < 3; i++) {
             assert_memory_equal(got[i], want[i], N * sizeof(float));
             pupil_free(&got[i]);
@@ -134,8 +152,13 @@ static void no_gradient_means_decay_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(schedule), cmocka_unit_test(clipping), cmocka_unit_test(ranges), cmocka_unit_test(norm_by_ranges),
-        cmocka_unit_test(step_against_the_plain_one), cmocka_unit_test(ranges_change_no_bit), cmocka_unit_test(no_gradient_means_decay_alone),
+        cmocka_unit_test(schedule),
+        cmocka_unit_test(clipping),
+        cmocka_unit_test(ranges),
+        cmocka_unit_test(norm_by_ranges),
+        cmocka_unit_test(step_against_the_plain_one),
+        cmocka_unit_test(ranges_change_no_bit),
+        cmocka_unit_test(no_gradient_means_decay_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

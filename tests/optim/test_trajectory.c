@@ -1,5 +1,6 @@
-/* Ten steps of training against the reference code's: model, losses, schedule, clipping and AdamW together. This is the
- * step of the student loop without ranks: the loss of each step, the norm of its gradient, the final weights. */
+/* Ten steps of training against the reference code's: model, losses, schedule, clipping and AdamW together.
+ * This is the step of the student loop without ranks: the loss of each step, the norm of its gradient, the
+ * final weights. */
 #include "../oracle_h5.h"
 
 #include "pupil/loss.h"
@@ -62,7 +63,9 @@ static void read_inputs(run *r, const char *teacher)
 static void add_loss_tensors(run *r)
 {
     int64_t ds = r->lc.dim, dt = r->lc.teacher_dim;
-    if (r->lc.weight[PUPIL_TERM_ICL] != 0) r->icl = pupil_table_add(r->table, "loss.cross_logit_scale", 0, NULL, PUPIL_INIT_CONST, log(1 / 0.07));
+    if (r->lc.weight[PUPIL_TERM_ICL] != 0)
+        r->icl =
+            pupil_table_add(r->table, "loss.cross_logit_scale", 0, NULL, PUPIL_INIT_CONST, log(1 / 0.07));
     static const char *const name[2] = {"loss.visual_proj", "loss.text_proj"};
     for (int s = 0; s < 2 && pupil_loss_has_heads(&r->lc); s++) {
         char t[96];
@@ -78,10 +81,13 @@ static void load_heads(run *r)
     char *path = oracle_path("train/inputs.h5");
     pupil_h5 *h;
     GOOD(pupil_h5_open(path, &h));
-    static const char *const name[2][2] = {{"heads/visual_proj.weight", "heads/visual_proj.bias"}, {"heads/text_proj.weight", "heads/text_proj.bias"}};
+    static const char *const name[2][2] = {{"heads/visual_proj.weight", "heads/visual_proj.bias"},
+                                           {"heads/text_proj.weight", "heads/text_proj.bias"}};
     for (int s = 0; s < 2; s++)
         for (int k = 0; k < 2; k++)
-            GOOD(pupil_h5_read(h, name[s][k], PUPIL_H5_F32, k ? r->lc.teacher_dim : r->lc.teacher_dim * r->lc.dim, r->params + r->head[s][k]));
+            GOOD(pupil_h5_read(h, name[s][k], PUPIL_H5_F32,
+                               k ? r->lc.teacher_dim : r->lc.teacher_dim * r->lc.dim,
+                               r->params + r->head[s][k]));
     pupil_h5_close(&h);
     pupil_free(&path);
 }
@@ -93,12 +99,21 @@ static bool run_new(run *r, const char *teacher, int64_t slots)
     if (!dir) return false;
     pupil_arch a;
     GOOD(pupil_model_dir_arch(dir, &a));
-    *r = (run){.c = pupil_clip_new(&a),
-               .train = {.steps = STEPS, .lr = 5e-4, .wd = 0.2, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .warmup = 3, .grad_clip_norm = 1},
-               .lc = {.slots = slots, .dim = a.embed_dim, .weight = {1}, .teacher_scale = 20, .icl_raw = true}};
+    *r = (run){
+        .c = pupil_clip_new(&a),
+        .train = {.steps = STEPS,
+                  .lr = 5e-4,
+                  .wd = 0.2,
+                  .beta1 = 0.9,
+                  .beta2 = 0.98,
+                  .eps = 1e-6,
+                  .warmup = 3,
+                  .grad_clip_norm = 1},
+        .lc = {.slots = slots, .dim = a.embed_dim, .weight = {1}, .teacher_scale = 20, .icl_raw = true}};
     r->table = pupil_clip_table(r->c);
     read_inputs(r, teacher);
-    if (teacher) r->lc.weight[PUPIL_TERM_CRD] = r->lc.weight[PUPIL_TERM_ICL] = 1, r->lc.weight[PUPIL_TERM_FD] = 2000;
+    if (teacher)
+        r->lc.weight[PUPIL_TERM_CRD] = r->lc.weight[PUPIL_TERM_ICL] = 1, r->lc.weight[PUPIL_TERM_FD] = 2000;
     add_loss_tensors(r);
     float **whole[] = {&r->params, &r->m, &r->v, &r->grads};
     for (int i = 0; i < 4; i++) *whole[i] = floats(r->table->total);
@@ -106,14 +121,16 @@ static bool run_new(run *r, const char *teacher, int64_t slots)
     GOOD(pupil_model_dir_load(dir, r->c, r->params)); /* leaves the guests alone */
     if (r->head[0][0]) load_heads(r);
     int64_t rows = r->lc.batch / slots;
-    for (int s = 0; s < 2; s++) r->feat[s] = floats(r->lc.batch * a.embed_dim), r->dfeat[s] = floats(rows * a.embed_dim);
+    for (int s = 0; s < 2; s++)
+        r->feat[s] = floats(r->lc.batch * a.embed_dim), r->dfeat[s] = floats(rows * a.embed_dim);
     r->acts = pupil_alloc((size_t)slots * sizeof(pupil_acts *));
     for (int64_t k = 0; k < slots; k++) r->acts[k] = pupil_acts_new(r->c, rows, true);
     r->scratch = pupil_scratch_new(r->c, rows);
     r->loss = pupil_loss_new(&r->lc, slots);
     r->sums = doubles(r->table->total / PUPIL_CHUNK + 1);
     r->runs = pupil_alloc((size_t)r->table->n * sizeof *r->runs);
-    for (int64_t i = 0; i < r->table->n; i++) r->runs[i] = (pupil_decay_run){r->table->t[i].offset, r->table->t[i].count, r->table->t[i].decay};
+    for (int64_t i = 0; i < r->table->n; i++)
+        r->runs[i] = (pupil_decay_run){r->table->t[i].offset, r->table->t[i].count, r->table->t[i].decay};
     pupil_free(&dir);
     return true;
 }
@@ -139,9 +156,12 @@ static void gradient(run *r, int64_t first)
         int64_t i = first + k * rows, at = k * rows * ds;
         int32_t *cu = pupil_alloc((size_t)(rows + 1) * sizeof *cu);
         for (int64_t j = 0; j <= rows; j++) cu[j] = r->cu[i + j] - r->cu[i];
-        pupil_image_forward(r->c, r->params, r->acts[k], r->scratch, r->images + i * pixels, rows, r->feat[0] + at);
-        pupil_text_forward(r->c, r->params, r->acts[k], r->scratch, r->ids + r->cu[i], cu, rows, r->feat[1] + at);
-        pupil_loss_prepare(r->loss, k, k, r->feat[0] + at, r->feat[1] + at, dt ? r->teacher[0] + i * dt : NULL, dt ? r->teacher[1] + i * dt : NULL, &p);
+        pupil_image_forward(r->c, r->params, r->acts[k], r->scratch, r->images + i * pixels, rows,
+                            r->feat[0] + at);
+        pupil_text_forward(r->c, r->params, r->acts[k], r->scratch, r->ids + r->cu[i], cu, rows,
+                           r->feat[1] + at);
+        pupil_loss_prepare(r->loss, k, k, r->feat[0] + at, r->feat[1] + at,
+                           dt ? r->teacher[0] + i * dt : NULL, dt ? r->teacher[1] + i * dt : NULL, &p);
         pupil_free(&cu);
     }
     for (int64_t k = 0; k < slots; k++) pupil_loss_stats(r->loss, k, k, &p);
@@ -149,7 +169,8 @@ static void gradient(run *r, int64_t first)
     for (int64_t k = 0; k < slots; k++) {
         double value[PUPIL_TERMS];
         int64_t at = k * rows * ds;
-        pupil_loss_grad(r->loss, k, k, r->feat[0] + at, r->feat[1] + at, &p, &g, r->dfeat[0], r->dfeat[1], value);
+        pupil_loss_grad(r->loss, k, k, r->feat[0] + at, r->feat[1] + at, &p, &g, r->dfeat[0], r->dfeat[1],
+                        value);
         pupil_image_backward(r->c, r->params, r->acts[k], r->scratch, r->dfeat[0], r->grads, NULL);
         pupil_text_backward(r->c, r->params, r->acts[k], r->scratch, r->dfeat[1], r->grads);
         for (int t = 0; t < PUPIL_TERMS; t++) r->value += r->lc.weight[t] * value[t];
@@ -165,8 +186,8 @@ static double update(run *r, int64_t step, int parts)
     r->norm = pupil_grad_norm(r->sums, n);
     double lr = pupil_lr_at(&r->train, step);
     for (int k = 0; k < parts; k++)
-        pupil_adamw(r->params, r->m, r->v, r->grads + at[k], at[k], at[k + 1], r->runs, r->table->n, &r->train, lr,
-                    pupil_clip_factor(r->norm, r->train.grad_clip_norm), step + 1);
+        pupil_adamw(r->params, r->m, r->v, r->grads + at[k], at[k], at[k + 1], r->runs, r->table->n,
+                    &r->train, lr, pupil_clip_factor(r->norm, r->train.grad_clip_norm), step + 1);
     float *scale = r->params + pupil_clip_scale_offset(r->c);
     *scale = fminf(fmaxf(*scale, 0), (float)log(100));
     return lr;
@@ -178,7 +199,8 @@ static void check_first_gradient(run *r, const json_t *want)
     for (int64_t i = 0; i < r->table->n; i++) {
         const pupil_tensor *t = &r->table->t[i];
         double *g = to_doubles(r->grads + t->offset, t->count), size = json_number_in(want, t->name);
-        CHECK(fabs(l2(g, t->count) - size) <= 2e-5 * size + 1e-6, "gradient of %s: l2 %.9g, expected %.9g", t->name, l2(g, t->count), size);
+        CHECK(fabs(l2(g, t->count) - size) <= 2e-5 * size + 1e-6, "gradient of %s: l2 %.9g, expected %.9g",
+              t->name, l2(g, t->count), size);
         seen++;
         pupil_free(&g);
     }
@@ -194,13 +216,16 @@ static double check_final(run *r, const json_t *want)
         const json_t *one = json_object_get(want, t->name);
         CHECK(one, "no final %s", t->name);
         double *p = to_doubles(r->params + t->offset, t->count), size = json_number_in(one, "l2");
-        CHECK(fabs(l2(p, t->count) - size) <= 1e-5 * sqrt((double)t->count), "final %s: l2 %.9g, expected %.9g", t->name, l2(p, t->count), size);
+        CHECK(fabs(l2(p, t->count) - size) <= 1e-5 * sqrt((double)t->count),
+              "final %s: l2 %.9g, expected %.9g", t->name, l2(p, t->count), size);
         const json_t *ends[2] = {json_object_get(one, "first8"), json_object_get(one, "last8")};
         for (int k = 0; k < 2; k++) {
             int64_t m = (int64_t)json_array_size(ends[k]);
             for (int64_t j = 0; j < m; j++) {
-                double x = json_number_value(json_array_get(ends[k], (size_t)j)), e = fabs(p[k ? t->count - m + j : j] - x);
-                CHECK(e <= 1e-5, "final %s, element %d from the %s: off by %.3g", t->name, (int)j, k ? "end" : "start", e);
+                double x = json_number_value(json_array_get(ends[k], (size_t)j)),
+                       e = fabs(p[k ? t->count - m + j : j] - x);
+                CHECK(e <= 1e-5, "final %s, element %d from the %s: off by %.3g", t->name, (int)j,
+                      k ? "end" : "start", e);
                 worst = fmax(worst, e);
             }
         }
@@ -228,11 +253,14 @@ static void trajectory(const char *file, const char *teacher, int64_t slots, int
         CHECK(fabs(lr - json_number_in(want, "lr")) < 1e-15, "step %d: lr %.17g", (int)s, lr);
         CHECK(fabs(r.value / loss - 1) < 2e-5, "step %d: loss %.9g, expected %.9g", (int)s, r.value, loss);
         CHECK(fabs(r.norm / norm - 1) < 1e-4, "step %d: norm %.9g, expected %.9g", (int)s, r.norm, norm);
-        assert_true(fabs((double)r.params[pupil_clip_scale_offset(r.c)] - json_number_in(want, "log_logit_scale_after")) < 1e-5);
-        if (r.icl) assert_true(fabs((double)r.params[r.icl] - json_number_in(want, "icl_scale_after")) < 1e-5);
+        assert_true(fabs((double)r.params[pupil_clip_scale_offset(r.c)] -
+                         json_number_in(want, "log_logit_scale_after")) < 1e-5);
+        if (r.icl)
+            assert_true(fabs((double)r.params[r.icl] - json_number_in(want, "icl_scale_after")) < 1e-5);
     }
     double last = check_final(&r, json_object_get(all, "final_float64"));
-    print_message("%s, %d slots: losses off by %.1e, gradient norms by %.1e, final weights by %.1e\n", file, (int)slots, worst[0], worst[1], last);
+    print_message("%s, %d slots: losses off by %.1e, gradient norms by %.1e, final weights by %.1e\n", file,
+                  (int)slots, worst[0], worst[1], last);
     if (!strcmp(file, "kd_equal")) { /* all weights, not their ends alone */
         char *final = oracle_path("train/kd_equal_final.safetensors");
         pupil_safetensors *st;
@@ -242,7 +270,8 @@ static void trajectory(const char *file, const char *teacher, int64_t slots, int
             float *want = floats(t->count);
             GOOD(pupil_safetensors_read(st, t->name, t->ndim, t->shape, want));
             for (int64_t j = 0; j < t->count; j++)
-                CHECK(fabsf(want[j] - r.params[t->offset + j]) <= 1e-5f, "final %s[%d]: %.9g, expected %.9g", t->name, (int)j, (double)r.params[t->offset + j], (double)want[j]);
+                CHECK(fabsf(want[j] - r.params[t->offset + j]) <= 1e-5f, "final %s[%d]: %.9g, expected %.9g",
+                      t->name, (int)j, (double)r.params[t->offset + j], (double)want[j]);
             pupil_free(&want);
         }
         pupil_safetensors_close(&st);
@@ -253,16 +282,32 @@ static void trajectory(const char *file, const char *teacher, int64_t slots, int
     run_end(&r);
 }
 
-static void clip(void **state) { trajectory("clip", NULL, 1, 1); }
-static void clip_in_slots(void **state) { trajectory("clip", NULL, 8, 3); }
-static void kd_equal(void **state) { trajectory("kd_equal", "teacher_equal", 2, 4); }
-static void kd_projected(void **state) { trajectory("kd_projected", "teacher_projected", 1, 1); }
-static void kd_projected_in_slots(void **state) { trajectory("kd_projected", "teacher_projected", 4, 2); }
+static void clip(void **state)
+{
+    trajectory("clip", NULL, 1, 1);
+}
+static void clip_in_slots(void **state)
+{
+    trajectory("clip", NULL, 8, 3);
+}
+static void kd_equal(void **state)
+{
+    trajectory("kd_equal", "teacher_equal", 2, 4);
+}
+static void kd_projected(void **state)
+{
+    trajectory("kd_projected", "teacher_projected", 1, 1);
+}
+static void kd_projected_in_slots(void **state)
+{
+    trajectory("kd_projected", "teacher_projected", 4, 2);
+}
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(clip), cmocka_unit_test(clip_in_slots), cmocka_unit_test(kd_equal), cmocka_unit_test(kd_projected), cmocka_unit_test(kd_projected_in_slots),
+        cmocka_unit_test(clip),         cmocka_unit_test(clip_in_slots),         cmocka_unit_test(kd_equal),
+        cmocka_unit_test(kd_projected), cmocka_unit_test(kd_projected_in_slots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

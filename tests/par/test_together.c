@@ -1,5 +1,5 @@
-/* Run on 1, 2, 3 and 4 ranks: sums over slots with the bits of one serial tree, agreement, gathers, messages, splits.
- * A rank that finds something wrong says so and ends the job. */
+/* Run on 1, 2, 3 and 4 ranks: sums over slots with the bits of one serial tree, agreement, gathers, messages,
+ * splits. A rank that finds something wrong says so and ends the job. */
 #include "pupil/par.h"
 
 #include <sched.h>
@@ -62,7 +62,8 @@ static void slot_sums(pupil_comm *c)
             MUST(pupil_slot_sum_scatter(s, at, &got) == 0, "%s", pupil_reason());
             for (int64_t i = at[me]; i < at[me + 1]; i++) {
                 float want = tree(round, 0, slots, i), in_order = 0;
-                MUST(!memcmp(&got[i - at[me]], &want, sizeof want), "slots %d, round %d, element %d: %.9g, expected %.9g", (int)slots, round, (int)i,
+                MUST(!memcmp(&got[i - at[me]], &want, sizeof want),
+                     "slots %d, round %d, element %d: %.9g, expected %.9g", (int)slots, round, (int)i,
                      (double)got[i - at[me]], (double)want);
                 for (int64_t k = 0; k < slots; k++) in_order += element(round, k, i);
                 differs += in_order != want;
@@ -83,14 +84,16 @@ static void slot_sums_of_doubles(void)
             double values[16 * 5], ret[5], work[16 * 5];
             for (int64_t k = 0; k < slots; k++)
                 for (int j = 0; j < n; j++) {
-                    bool own = k >= pupil_slot_first(slots, np, me) && k < pupil_slot_first(slots, np, me + 1);
+                    bool own =
+                        k >= pupil_slot_first(slots, np, me) && k < pupil_slot_first(slots, np, me + 1);
                     work[k * n + j] = (double)element(9, k, j) / 3;
                     values[k * n + j] = own ? work[k * n + j] : -1e300;
                 }
             MUST(pupil_slot_sum_doubles(world, slots, values, n, ret) == 0, "%s", pupil_reason());
             for (int64_t left = slots; left > 1; left /= 2)
                 for (int64_t k = 0; k < left / 2; k++)
-                    for (int j = 0; j < n; j++) work[k * n + j] = work[2 * k * n + j] + work[(2 * k + 1) * n + j];
+                    for (int j = 0; j < n; j++)
+                        work[k * n + j] = work[2 * k * n + j] + work[(2 * k + 1) * n + j];
             MUST(!memcmp(work, ret, (size_t)n * sizeof *ret), "slots %d: other bits", (int)slots);
         }
 }
@@ -99,10 +102,12 @@ static void every_slot_has_one_rank(void)
 {
     for (int size = 1; size <= 20; size++)
         for (int64_t slots = 1; slots <= 64; slots *= 2) {
-            MUST(pupil_slot_first(slots, size, 0) == 0 && pupil_slot_first(slots, size, size) == slots, "size %d", size);
+            MUST(pupil_slot_first(slots, size, 0) == 0 && pupil_slot_first(slots, size, size) == slots,
+                 "size %d", size);
             for (int r = 0; r < size; r++) {
                 int64_t own = pupil_slot_first(slots, size, r + 1) - pupil_slot_first(slots, size, r);
-                MUST(own >= slots / size && own <= (slots + size - 1) / size, "rank %d of %d owns %d of %d slots", r, size, (int)own, (int)slots);
+                MUST(own >= slots / size && own <= (slots + size - 1) / size,
+                     "rank %d of %d owns %d of %d slots", r, size, (int)own, (int)slots);
             }
         }
 }
@@ -114,13 +119,17 @@ static void gathers(void)
     uint8_t *bytes = pupil_alloc(total);
     for (int shape = 0; shape < 14; shape++) {
         at[0] = shape % 3 ? 17 : 0;
-        for (int r = 0; r < np; r++) at[r + 1] = at[r] + (shape < 7 ? sizes[shape] / (size_t)np : sizes[(r + shape) % 7] % 300007);
+        for (int r = 0; r < np; r++)
+            at[r + 1] = at[r] + (shape < 7 ? sizes[shape] / (size_t)np : sizes[(r + shape) % 7] % 300007);
         memset(bytes, 0xee, total);
         for (size_t i = at[me]; i < at[me + 1]; i++) bytes[i] = (uint8_t)(i * 31 + 7);
         MUST(pupil_gather_ranges(world, bytes, at) == 0, "%s", pupil_reason());
-        for (size_t i = at[0]; i < at[np]; i++) MUST(bytes[i] == (uint8_t)(i * 31 + 7), "shape %d, byte %zu", shape, i);
-        for (size_t i = at[np]; i < at[np] + 100; i++) MUST(bytes[i] == 0xee, "shape %d: written beyond the end", shape);
-        for (size_t i = 0; i < at[0]; i++) MUST(bytes[i] == 0xee, "shape %d: written before the beginning", shape);
+        for (size_t i = at[0]; i < at[np]; i++)
+            MUST(bytes[i] == (uint8_t)(i * 31 + 7), "shape %d, byte %zu", shape, i);
+        for (size_t i = at[np]; i < at[np] + 100; i++)
+            MUST(bytes[i] == 0xee, "shape %d: written beyond the end", shape);
+        for (size_t i = 0; i < at[0]; i++)
+            MUST(bytes[i] == 0xee, "shape %d: written before the beginning", shape);
     }
     pupil_free(&at);
     pupil_free(&bytes);
@@ -134,14 +143,17 @@ static void agreement(void)
     for (int bad = 0; bad < np; bad++) {
         int mine = me == bad ? pupil_fail(PUPIL_ECRC, "disk of %d", bad) : 0, got = pupil_agree(world, mine);
         snprintf(want, sizeof want, me == bad ? "disk of %d" : "rank %d: disk of %d", bad, bad);
-        MUST(got == PUPIL_ECRC && !strcmp(pupil_reason(), want), "%d, \"%s\", expected \"%s\"", got, pupil_reason(), want);
+        MUST(got == PUPIL_ECRC && !strcmp(pupil_reason(), want), "%d, \"%s\", expected \"%s\"", got,
+             pupil_reason(), want);
     }
     /* all fail, the last one worst: its code for all; who failed itself keeps its own words */
-    int worst = pupil_agree(world, me == np - 1 ? pupil_fail(PUPIL_EFAULT, "worst") : pupil_fail(PUPIL_EUSER, "mild %d", me));
+    int worst = pupil_agree(world, me == np - 1 ? pupil_fail(PUPIL_EFAULT, "worst")
+                                                : pupil_fail(PUPIL_EUSER, "mild %d", me));
     snprintf(want, sizeof want, me == np - 1 ? "worst" : "mild %d", me);
     MUST(worst == PUPIL_EFAULT && !strcmp(pupil_reason(), want), "%d \"%s\"", worst, pupil_reason());
     /* two ranks with the same code: the first speaks */
-    int same = pupil_agree(world, me == np - 1 || me == np - 2 ? pupil_fail(PUPIL_EIO, "rank %d's disk", me) : 0);
+    int same =
+        pupil_agree(world, me == np - 1 || me == np - 2 ? pupil_fail(PUPIL_EIO, "rank %d's disk", me) : 0);
     if (np >= 3 && me == 0) {
         snprintf(want, sizeof want, "rank %d: rank %d's disk", np - 2, np - 2);
         MUST(same == PUPIL_EIO && !strcmp(pupil_reason(), want), "%d \"%s\"", same, pupil_reason());
@@ -153,20 +165,23 @@ static void maxima_and_broadcasts(void)
     int64_t v[16];
     for (int i = 0; i < 16; i++) v[i] = i % 2 ? me * 10 + i : -me * INT64_C(1000000000000) - i;
     MUST(pupil_max(world, v, 16) == 0, "%s", pupil_reason());
-    for (int i = 0; i < 16; i++) MUST(v[i] == (i % 2 ? (np - 1) * 10 + i : -i), "value %d: %lld", i, (long long)v[i]);
+    for (int i = 0; i < 16; i++)
+        MUST(v[i] == (i % 2 ? (np - 1) * 10 + i : -i), "value %d: %lld", i, (long long)v[i]);
     static const size_t sizes[] = {0, 1, 4097, 3000000};
     uint8_t *b = pupil_alloc(3000000);
     for (int root = 0; root < np; root++)
         for (int k = 0; k < 4; k++) {
             for (size_t i = 0; i < sizes[k]; i++) b[i] = me == root ? (uint8_t)(i * 13 + (size_t)root) : 0xff;
             MUST(pupil_bcast(world, b, sizes[k], root) == 0, "%s", pupil_reason());
-            for (size_t i = 0; i < sizes[k]; i++) MUST(b[i] == (uint8_t)(i * 13 + (size_t)root), "byte %zu", i);
+            for (size_t i = 0; i < sizes[k]; i++)
+                MUST(b[i] == (uint8_t)(i * 13 + (size_t)root), "byte %zu", i);
         }
     MUST(pupil_barrier(world) == 0, "%s", pupil_reason());
     pupil_free(&b);
 }
 
-/* Everybody writes 200 messages of two kinds to everybody (itself too); all arrive, of one sender in order. */
+/* Everybody writes 200 messages of two kinds to everybody (itself too); all arrive, of one sender in order.
+ */
 static void messages(void)
 {
     enum { EACH = 200 };
@@ -176,18 +191,21 @@ static void messages(void)
     MUST(pupil_barrier(world) == 0, "%s", pupil_reason());
     for (int k = 0; k < EACH; k++)
         for (int to = 0; to < np; to++)
-            MUST(pupil_post(world, to, 5 + k % 2, (int64_t[PUPIL_WORDS]){me, k, to, -1}) == 0, "%s", pupil_reason());
+            MUST(pupil_post(world, to, 5 + k % 2, (int64_t[PUPIL_WORDS]){me, k, to, -1}) == 0, "%s",
+                 pupil_reason());
     double since = pupil_now();
     while (got[0] + got[1] < EACH * np) {
         for (int kind = 0; kind < 2; kind++)
             if (pupil_poll(world, 5 + kind, &from, w)) {
-                MUST(w[0] == from && w[2] == me && w[3] == -1 && w[1] == 2 * next[kind * np + from] + kind, "message %lld of rank %d", (long long)w[1], from);
+                MUST(w[0] == from && w[2] == me && w[3] == -1 && w[1] == 2 * next[kind * np + from] + kind,
+                     "message %lld of rank %d", (long long)w[1], from);
                 next[kind * np + from]++;
                 got[kind]++;
             }
         pupil_idle(since, "test messages");
     }
-    MUST(got[0] == got[1] && !pupil_poll(world, 5, &from, w) && !pupil_poll(world, 6, &from, w), "%d and %d", got[0], got[1]);
+    MUST(got[0] == got[1] && !pupil_poll(world, 5, &from, w) && !pupil_poll(world, 6, &from, w), "%d and %d",
+         got[0], got[1]);
     pupil_free(&next);
 }
 
@@ -206,7 +224,8 @@ static void splits(void)
                 others++;
                 before += r < me;
             }
-            MUST(pupil_comm_size(c) == others && pupil_comm_rank(c) == before, "rank %d of %d", pupil_comm_rank(c), pupil_comm_size(c));
+            MUST(pupil_comm_size(c) == others && pupil_comm_rank(c) == before, "rank %d of %d",
+                 pupil_comm_rank(c), pupil_comm_size(c));
             int64_t v = me;
             MUST(pupil_max(c, &v, 1) == 0 && v % 2 == me % 2, "%lld", (long long)v);
         }
@@ -237,8 +256,13 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(void);
-    } tests[] = {{"slots", every_slot_has_one_rank}, {"sums of doubles", slot_sums_of_doubles}, {"gathers", gathers}, {"agreement", agreement},
-                 {"maxima and broadcasts", maxima_and_broadcasts}, {"messages", messages}, {"splits", splits}};
+    } tests[] = {{"slots", every_slot_has_one_rank},
+                 {"sums of doubles", slot_sums_of_doubles},
+                 {"gathers", gathers},
+                 {"agreement", agreement},
+                 {"maxima and broadcasts", maxima_and_broadcasts},
+                 {"messages", messages},
+                 {"splits", splits}};
     pupil_par_phase("test: slot sums");
     slot_sums(world);
     for (int i = 0; i < PUPIL_COUNT(tests); i++) {

@@ -1,8 +1,11 @@
 /* log.c: human lines on stderr. Rank 0 speaks plainly, others only from WARN up and with a prefix.
- * Each line leaves in one write(2), so lines of several ranks do not mix. */
+ * Each line leaves in one write(2), so lines of several ranks do not mix. A progress line keeps to the width of its
+ * terminal; PUPIL_TTY=WIDTH says that stderr, a pipe, is shown on one. */
 #include "pupil/base.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static int my_rank, my_size = 1;
@@ -49,11 +52,21 @@ void pupil_log(pupil_log_level level, const char *fmt, ...)
     emit(line, n);
 }
 
+/* Columns of the terminal behind stderr; 0: there is none. */
+static int terminal_width(void)
+{
+    const char *told = getenv("PUPIL_TTY");
+    struct winsize w = {0};
+    if (told) return PUPIL_MAX(0, atoi(told));
+    if (!isatty(STDERR_FILENO)) return 0;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 80;
+}
+
 void pupil_progress(bool last, const char *fmt, ...)
 {
     if (my_rank != 0 || my_level < PUPIL_LOG_INFO) return;
     static int tty = -1;
-    if (tty < 0) tty = isatty(STDERR_FILENO);
+    if (tty < 0) tty = terminal_width();
     double now = pupil_now();
     if (!last && now - progress_last < (tty ? 0.1 : 5.0)) return;
     progress_last = now;
@@ -64,6 +77,7 @@ void pupil_progress(bool last, const char *fmt, ...)
     int w = vsnprintf(line + n, sizeof line - n - 8, fmt, ap);
     va_end(ap);
     n = PUPIL_MIN(n + (size_t)(w < 0 ? 0 : w), sizeof line - 9);
+    if (tty) n = PUPIL_MIN(n, (size_t)tty); /* with the \r: one column stays free */
     if (tty) n += (size_t)snprintf(line + n, sizeof line - n, "\033[K");
     if (!tty || last) line[n++] = '\n';
     progress_open = tty && !last;

@@ -5,10 +5,13 @@
 #include <math.h>
 #include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
+/* Cores a job here may use. A rank that its launcher has bound would see its own ones only. */
 static int usable_cores(void)
 {
     cpu_set_t set;
+    if (pupil_par_launched()) return (int)sysconf(_SC_NPROCESSORS_ONLN);
     return sched_getaffinity(0, sizeof set, &set) == 0 ? PUPIL_MAX(1, CPU_COUNT(&set)) : 1;
 }
 

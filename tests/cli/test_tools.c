@@ -1,0 +1,211 @@
+/* The commands that compute: ids, pixels and embeddings against the reference data, what is said of a model, and
+ * the restart with the OpenBLAS kernel this CPU deserves. */
+#include "program.h"
+
+#include "pupil/data.h"
+#include "pupil/math.h"
+#include "pupil/store.h"
+
+#include <jansson.h>
+
+static char *dir;
+
+static void tokenize_gives_the_reference_ids(void **state)
+{
+    (void)state;
+    char *merges = oracle_path("tokenizer/bpe_simple_vocab_16e6.txt.gz"), *file = oracle_path("tokenizer/tokens.json");
+    if (!merges || !file) skip();
+    json_t *root = json_load_file(file, 0, NULL), *list = json_object_get(root, "strings"), *one;
+    pupil_buf text = {0}, want = {0};
+    size_t k, i;
+    json_array_foreach(list, k, one)
+    {
+        const char *s = json_string_value(json_object_get(one, "text"));
+        json_t *ids = json_object_get(one, "ids"), *id;
+        if (!s || strpbrk(s, "\n\r") || strlen(s) != json_string_length(json_object_get(one, "text"))) continue;
+        pupil_buf_printf(&text, "%s\n", s);
+        json_array_foreach(ids, i, id) pupil_buf_printf(&want, "%s%d", i ? ", " : "[", (int)json_integer_value(id));
+        pupil_buf_puts(&want, "]\n");
+    }
+    CHECK(want.len > 1000, "the reference file holds no usable texts");
+    char *lines = write_text(dir, "lines.txt", text.s);
+    program p;
+    RUN(&p, dir, "tokenize", "--merges", merges, lines);
+    assert_int_equal(p.code, 0);
+    assert_string_equal(p.out, want.s);
+    program_free(&p);
+    RUN(&p, dir, "tokenize", "--merges", merges, "--context", "3", lines);
+    for (char *at = p.out; (at = strchr(at, '[')); at++) CHECK(strtol(at + 1, NULL, 10) == 49406, "%.40s", at);
+    program_free(&p);
+    json_decref(root);
+    DROP(merges, file, lines, text.s, want.s);
+}
+
+static void preprocess_gives_the_towers_pixels(void **state)
+{
+    (void)state;
+    char *model = oracle_path("models/a_gelu/open_clip"), *jpeg = oracle_path("preprocess/images/baseline_420.jpg"), *webp = oracle_path("preprocess/images/alpha.webp");
+    if (!model || !jpeg || !webp) skip();
+    enum { S = 64, ONE = 3 * S * S };
+    char *out = pupil_join(dir, "pixels.h5"), *bytes;
+    const char *const file[2] = {jpeg, webp};
+    float *got = floats(2 * ONE), *want = floats(2 * ONE);
+    int ndim;
+    int64_t dims[8];
+    size_t n;
+    program p;
+    RUN(&p, dir, "preprocess", "--model", model, jpeg, "--out", out, webp);
+    CHECK(p.code == 0, "%s", p.err);
+    program_free(&p);
+    pupil_h5 *h;
+    GOOD(pupil_h5_open(out, &h));
+    GOOD(pupil_h5_shape(h, "pixels", &ndim, dims));
+    CHECK(ndim == 4 && dims[0] == 2 && dims[1] == 3 && dims[2] == S && dims[3] == S, "shape");
+    GOOD(pupil_h5_read(h, "pixels", PUPIL_H5_F32, 2 * ONE, got));
+    GOOD(pupil_h5_close(&h));
+    pupil_preprocess pre = pupil_preprocess_default(S);
+    for (int i = 0; i < 2; i++) {
+        uint8_t u8[ONE];
+        pupil_image im;
+        GOOD(pupil_read_file(file[i], 0, &bytes, &n));
+        GOOD(pupil_image_decode(bytes, n, false, &im));
+        GOOD(pupil_preprocess_u8(&pre, &im, u8));
+        pupil_preprocess_normalize(&pre, u8, want + i * ONE);
+        pupil_image_free(&im);
+        pupil_free(&bytes);
+    }
+    for (int i = 0; i < 2 * ONE; i++) CHECK(fabsf(got[i] - want[i]) < 1e-6f, "pixel %d: %g, expected %g", i, (double)got[i], (double)want[i]);
+    unlink(out);
+    RUN(&p, dir, "preprocess", "--model", model, jpeg, model, "--out", out); /* a folder is no picture */
+    CHECK(p.code != 0 && !pupil_exists(out), "a failed preprocess left its output");
+    program_free(&p);
+    DROP(model, jpeg, webp, out, got, want);
+}
+
+static void embed_gives_the_reference_features(void **state)
+{
+    (void)state;
+    char *model = oracle_path("models/b_quickgelu/open_clip"), *in = oracle_path("models/b_quickgelu/io.h5");
+    if (!model || !in) skip();
+    static const char *const name[] = {"image_features", "text_features"};
+    char *out = pupil_join(dir, "features.h5");
+    program p;
+    RUN(&p, dir, "embed", "--model", model, "--tensors", in, "--out", out);
+    CHECK(p.code == 0, "%s", p.err);
+    program_free(&p);
+    pupil_h5 *reference, *mine;
+    GOOD(pupil_h5_open(in, &reference));
+    GOOD(pupil_h5_open(out, &mine));
+    for (int i = 0; i < 2; i++) {
+        int ndim;
+        int64_t dims[8];
+        char *path = pupil_format("outputs_float64/%s", name[i]);
+        GOOD(pupil_h5_shape(mine, name[i], &ndim, dims));
+        assert_int_equal(ndim, 2);
+        int64_t n = dims[0] * dims[1];
+        float *got = floats(n);
+        double *want = doubles(n);
+        GOOD(pupil_h5_read(mine, name[i], PUPIL_H5_F32, n, got));
+        GOOD(pupil_h5_read(reference, path, PUPIL_H5_F64, n, want));
+        double e = max_error(got, want, n);
+        CHECK(e <= 2e-5, "%s: error %g", name[i], e);
+        DROP(path, got, want);
+    }
+    GOOD(pupil_h5_close(&reference));
+    GOOD(pupil_h5_close(&mine));
+    DROP(model, in, out);
+}
+
+static void inspect_counts_what_is_there(void **state)
+{
+    (void)state;
+    char *model = oracle_path("models/a_gelu/open_clip");
+    if (!model) skip();
+    program p;
+    RUN(&p, dir, "model", "inspect", model, "--json");
+    assert_int_equal(p.code, 0);
+    json_t *root = json_loads(p.out, 0, NULL), *params = json_object_get(root, "params");
+    CHECK(root != NULL, "not JSON: %s", p.out);
+    int64_t image = json_integer_value(json_object_get(params, "image")), text = json_integer_value(json_object_get(params, "text"));
+    /* a patch convolution, class and positions, two norms, 3 blocks and a projection of width 64; text alike */
+    int64_t block = 12 * 64 * 64 + 13 * 64;
+    assert_int_equal(image, 64 * 768 + 64 + 17 * 64 + 4 * 64 + 3 * block + 64 * 64);
+    assert_int_equal(text, 512 * 64 + 77 * 64 + 2 * 64 + 2 * block + 64 * 64);
+    assert_int_equal(json_integer_value(json_object_get(params, "all")), image + text + 1);
+    CHECK(json_number_value(json_object_get(json_object_get(root, "flops"), "image")) > 2.0 * 17 * 3 * 12 * 64 * 64, "FLOPs");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json_object_get(root, "config"), "preprocess_cfg"), "interpolation")), "bicubic");
+    json_decref(root);
+    program_free(&p);
+    RUN(&p, dir, "model", "inspect", model);
+    assert_int_equal(p.code, 0);
+    HOLDS(p.out, "64 px in patches of 16");
+    HOLDS(p.out, "no merges.txt in this folder");
+    program_free(&p);
+    pupil_free(&model);
+}
+
+/* The environment of tests names a kernel; without it the program must find the right one by itself, once. */
+static void the_kernel_this_cpu_deserves(void **state)
+{
+    (void)state;
+    char *kernel = getenv("OPENBLAS_CORETYPE") ? pupil_strdup(getenv("OPENBLAS_CORETYPE")) : NULL;
+    program p;
+    unsetenv("OPENBLAS_CORETYPE");
+    RUN(&p, dir, "version");
+    bool picks_badly = strstr(p.out, "switch to") != NULL;
+    program_free(&p);
+    RUN(&p, dir, "embed", "--model", "/nowhere", "--tensors", "x", "--out", "y");
+    CHECK(p.code == 1 || p.code == 2, "exit code %d", p.code);
+    if (picks_badly) {
+        HOLDS(p.err, "restarting once with OPENBLAS_CORETYPE=");
+        assert_int_equal(lines_of(p.err), 2);
+    } else {
+        LACKS(p.err, "restarting");
+    }
+    program_free(&p);
+    static const char *const settled[][2] = {{"OPENBLAS_CORETYPE", "Haswell"}, {"PUPIL_RESTARTED", "1"}, {"OMPI_COMM_WORLD_RANK", "3"}};
+    for (int i = 0; i < PUPIL_COUNT(settled); i++) { /* a choice that was made, a restart that was, a rank that is not the first */
+        setenv(settled[i][0], settled[i][1], 1);
+        RUN(&p, dir, "embed", "--model", "/nowhere", "--tensors", "x", "--out", "y");
+        LACKS(p.err, "restarting");
+        unsetenv(settled[i][0]);
+        program_free(&p);
+    }
+    if (kernel) setenv("OPENBLAS_CORETYPE", kernel, 1);
+    pupil_free(&kernel);
+}
+
+static void scenes_can_be_written_and_looked_at(void **state)
+{
+    (void)state;
+    char *out = pupil_join(dir, "scenes"), *tar = pupil_join(out, "train-000000.tar"), *conf = pupil_join(getenv("PUPIL_SOURCE"), "tests/role/tiny.yaml");
+    char *pictures = pupil_join(dir, "pictures"), **names;
+    int n;
+    program p;
+    RUN(&p, dir, "data", "scenes", "--out", out, "--train", "7", "--test", "3", "--size", "32");
+    CHECK(p.code == 0, "%s", p.err);
+    CHECK(pupil_exists(tar), "%s is missing", tar);
+    program_free(&p);
+    RUN(&p, dir, "data", "inspect", conf, "--split", "test", "--n", "2", "--out", pictures);
+    CHECK(p.code == 0, "%s", p.err);
+    HOLDS(p.out, "  caption   ");
+    HOLDS(p.out, "  question  ");
+    GOOD(pupil_list_dir(pictures, "", ".png", &names, &n));
+    assert_int_equal(n, 2);
+    pupil_names_free(&names, n);
+    program_free(&p);
+    DROP(out, tar, conf, pictures);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tokenize_gives_the_reference_ids),   cmocka_unit_test(preprocess_gives_the_towers_pixels),
+        cmocka_unit_test(embed_gives_the_reference_features), cmocka_unit_test(inspect_counts_what_is_there),
+        cmocka_unit_test(the_kernel_this_cpu_deserves),       cmocka_unit_test(scenes_can_be_written_and_looked_at),
+    };
+    dir = folder_new();
+    int r = cmocka_run_group_tests(tests, NULL, NULL);
+    folder_end(&dir);
+    return r;
+}

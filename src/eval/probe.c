@@ -11,9 +11,6 @@
 
 #include <math.h>
 #include <string.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 /* ---- the head ------------------------------------------------------------------------------------- */
 static float *w1_of(const probe *p, float *arena) { return arena; }
@@ -196,21 +193,6 @@ static void adamw(session *s, int64_t step, double lr)
     }
 }
 
-/* Confident logits have gradients below 1e-38, and each such number costs a GEMM a hundred cycles (20 times the
- * run, measured at lr 0.01): while the probe runs they count as zero on this thread. */
-#if defined(__x86_64__)
-static unsigned begin_flush(void)
-{
-    unsigned saved = _mm_getcsr();
-    _mm_setcsr(saved | 0x8040); /* flush to zero, denormals are zero */
-    return saved;
-}
-static void end_flush(unsigned saved) { _mm_setcsr(saved); }
-#else
-static unsigned begin_flush(void) { return 0; }
-static void end_flush(unsigned saved) { (void)saved; }
-#endif
-
 /* Linear warm-up over the first twentieth of the steps, then half a cosine down to zero. */
 static double rate_at(double lr, int64_t step, int64_t steps)
 {
@@ -286,10 +268,8 @@ int pupil_probe_run(const pupil_probe_conf *c, const pupil_probe_data *train, co
     if (c->inputs != PUPIL_PROBE_IMAGE) s.question = columns_of(train, false, c->dim);
     s.x = floats(c->batch * s.head.features), s.target = floats(c->batch * n_answers);
     s.m = floats(s.head.count), s.v = floats(s.head.count);
-    unsigned saved = begin_flush();
     int r = train_head(&s, train, target, tick, ctx);
     if (r == 0) predict(&s, test, ret_answer);
-    end_flush(saved);
     float **owned[] = {&s.x, &s.target, &s.m, &s.v};
     for (int i = 0; i < PUPIL_COUNT(owned); i++) pupil_free(owned[i]);
     columns_free(&s.image);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "probe.h"
+#include "pupil/math.h"
 
 #define assert_near(got, want, eps) assert_true(fabs((got) - (want)) <= (eps))
 
@@ -175,6 +176,7 @@ static void test_refusals(void **state)
 
 int main(void)
 {
+    pupil_math_set_threads(1);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradient), cmocka_unit_test(test_large_logits),
                                        cmocka_unit_test(test_learns_what_it_sees), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests_name("probe", tests, NULL, NULL);

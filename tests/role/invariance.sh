@@ -13,7 +13,10 @@ run() { # name ranks [--set ...]
   "$here/../mpirun.sh" "$np" "$pupil" run "$here/tiny.yaml" --set run.dir="$dir/$name" --set teacher.dir="$dir/$name/teacher" \
     --set cache.dir="$dir/$name/cache" "$@" >"$dir/$name.log" 2>&1 || { cat "$dir/$name.log"; echo "run $name failed"; exit 1; }
 }
-sum() { sha256sum "$dir/$1/$2" | cut -d' ' -f1; }
+sum() {
+  [ -s "$dir/$1/$2" ] || { echo "missing: $1/$2" >&2; exit 1; }
+  sha256sum "$dir/$1/$2" | cut -d' ' -f1
+}
 run one 1
 run two-split 2
 run three-split 3 --set ranks.teacher=2
@@ -24,7 +27,9 @@ run recompute 2 --set student.train.recompute=true
 bad=0
 for name in two-split three-split four-split two-chained four-chained recompute; do
   for file in teacher/model.safetensors model.safetensors eval.json; do
-    if [ "$(sum one $file)" = "$(sum $name $file)" ]; then
+    want=$(sum one $file)
+    have=$(sum "$name" $file)
+    if [ "$want" = "$have" ]; then
       echo "ok   $name $file"
     else
       echo "DIFF $name $file"

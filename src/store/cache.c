@@ -284,17 +284,6 @@ static int open_file(pupil_cache *c, int64_t seg, const seg_file **ret)
     return 0;
 }
 
-static bool all_finite(const float *x, int64_t n)
-{
-    uint32_t bad = 0;
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t u;
-        memcpy(&u, x + i, sizeof u);
-        bad |= (u & 0x7f800000) == 0x7f800000;
-    }
-    return !bad;
-}
-
 int cache_load(pupil_cache *c, int64_t seg, int64_t place, float *const side[SIDES])
 {
     static const char *const name[SIDES] = {"image", "text"};
@@ -310,8 +299,7 @@ int cache_load(pupil_cache *c, int64_t seg, int64_t place, float *const side[SID
         if (pupil_crc32c(0, raw, shape_chunk_bytes(&c->shape)) != g->crc[place][k])
             return pupil_fail(PUPIL_ECRC, "%s: block %lld: %s embeddings do not match their checksum",
                               f->path, (long long)g->block[place], name[k]);
-        if (!c->shape.f32) half_unpack(side[k], c->raw, values);
-        if (!all_finite(side[k], values))
+        if (c->shape.f32 ? !floats_finite(side[k], values) : !half_unpack(side[k], c->raw, values))
             return pupil_fail(PUPIL_ENUMERIC, "%s: block %lld: %s embeddings are not all finite", f->path,
                               (long long)g->block[place], name[k]);
     }

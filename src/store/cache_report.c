@@ -3,15 +3,36 @@
 #include "cache.h"
 #include "journal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
     int64_t segments, bytes, samples, generations, superseded, dropped, unusable;
+    int64_t strays; /* files that no believed record names: what killed or replaced writers left */
 } tally;
+
+static int by_name(const void *key, const void *name)
+{
+    return strcmp(key, *(char *const *)name);
+}
+
+static int64_t count_strays(const pupil_cache *c)
+{
+    char **name;
+    int n;
+    if (pupil_list_dir(c->dir, "seg-", "", &name, &n) < 0) return 0;
+    int64_t strays = n;
+    for (int64_t i = 0; i < c->nseg; i++)
+        if (!c->seg[i].broken && !c->seg[i].dropped &&
+            bsearch(c->seg[i].file, name, (size_t)n, sizeof *name, by_name))
+            strays--;
+    pupil_names_free(&name, n);
+    return strays;
+}
 
 static tally count(const pupil_cache *c)
 {
-    tally t = {0};
+    tally t = {.strays = count_strays(c)};
     for (int64_t i = 0; i < c->nseg; i++) {
         const segment *g = &c->seg[i];
         t.dropped += g->dropped;
@@ -51,6 +72,7 @@ static void describe_text(const pupil_cache *c, const tally *t, pupil_buf *out)
     pupil_buf_printf(out, "  %-22s %lld of replaced writers, %lld torn, %lld dropped, %lld unusable\n",
                      "records not believed", (long long)t->superseded, (long long)c->journal.torn,
                      (long long)t->dropped, (long long)t->unusable);
+    pupil_buf_printf(out, "  %-22s %lld\n", "files not believed", (long long)t->strays);
 }
 
 static void describe_json(const pupil_cache *c, const tally *t, pupil_buf *out)
@@ -76,7 +98,7 @@ static void describe_json(const pupil_cache *c, const tally *t, pupil_buf *out)
                   {"samples_have", t->samples},  {"block", c->shape.block}, {"dim", c->shape.dim},
                   {"bytes", t->bytes},           {"segments", t->segments}, {"generations", t->generations},
                   {"superseded", t->superseded}, {"torn", c->journal.torn}, {"dropped", t->dropped},
-                  {"unusable", t->unusable}};
+                  {"unusable", t->unusable},     {"stray_files", t->strays}};
     pupil_buf_printf(out, "}, \"dtype\": \"%s\"", c->shape.f32 ? "f32" : "f16");
     for (int i = 0; i < PUPIL_COUNT(number); i++)
         pupil_buf_printf(out, ", \"%s\": %lld", number[i].name, (long long)number[i].value);

@@ -102,8 +102,9 @@ static int pack(pupil_cache_writer *w, int side, const float *x, int64_t block, 
     if (!s->f32) {
         good = half_pack(w->raw[side], x, n);
     } else {
-        while (good < n && isfinite(x[good])) good++;
         memcpy(w->raw[side], x, (size_t)n * sizeof *x);
+        good = floats_finite(x, n) ? n : 0;
+        while (good < n && isfinite(x[good])) good++;
     }
     if (good < n)
         return pupil_fail(

@@ -53,9 +53,25 @@ int64_t half_pack_plain(uint16_t *dst, const float *src, int64_t n)
     return n;
 }
 
-void half_unpack_plain(float *dst, const uint16_t *src, int64_t n)
+bool half_unpack_plain(float *dst, const uint16_t *src, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) dst[i] = from_half(src[i]);
+    bool finite = true;
+    for (int64_t i = 0; i < n; i++) {
+        dst[i] = from_half(src[i]);
+        finite &= (src[i] & 0x7c00) != 0x7c00;
+    }
+    return finite;
+}
+
+bool floats_finite(const float *x, int64_t n)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, x + i, sizeof u);
+        bad |= (u & 0x7f800000) == 0x7f800000;
+    }
+    return !bad;
 }
 
 #if defined(__x86_64__)
@@ -71,12 +87,17 @@ __attribute__((target("avx2,f16c"))) static int64_t pack_f16c(uint16_t *dst, con
     return i + half_pack_plain(dst + i, src + i, n - i); /* the tail, or the place of the bad value */
 }
 
-__attribute__((target("avx2,f16c"))) static void unpack_f16c(float *dst, const uint16_t *src, int64_t n)
+__attribute__((target("avx2,f16c"))) static bool unpack_f16c(float *dst, const uint16_t *src, int64_t n)
 {
+    const __m128i infinite = _mm_set1_epi16(0x7c00);
+    __m128i bad = _mm_setzero_si128();
     int64_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(src + i))));
-    half_unpack_plain(dst + i, src + i, n - i);
+    for (; i + 8 <= n; i += 8) {
+        __m128i h = _mm_loadu_si128((const __m128i *)(const void *)(src + i));
+        bad = _mm_or_si128(bad, _mm_cmpeq_epi16(_mm_and_si128(h, infinite), infinite));
+        _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(h));
+    }
+    return half_unpack_plain(dst + i, src + i, n - i) && !_mm_movemask_epi8(bad);
 }
 
 static bool fast(void)
@@ -97,8 +118,7 @@ int64_t half_pack(uint16_t *dst, const float *src, int64_t n)
     return fast() ? pack_f16c(dst, src, n) : half_pack_plain(dst, src, n);
 }
 
-void half_unpack(float *dst, const uint16_t *src, int64_t n)
+bool half_unpack(float *dst, const uint16_t *src, int64_t n)
 {
-    if (fast()) unpack_f16c(dst, src, n);
-    else half_unpack_plain(dst, src, n);
+    return fast() ? unpack_f16c(dst, src, n) : half_unpack_plain(dst, src, n);
 }

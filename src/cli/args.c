@@ -1,5 +1,5 @@
-/* args.c: one way to read options and to choose commands. An unknown word costs the user one line with the nearest
- * known one; --help of every command is printed from the same table that parses it. */
+/* args.c: one way to read options and to choose commands. An unknown word costs the user one line with the
+ * nearest known one; --help of every command is printed from the same table that parses it. */
 #include "cli.h"
 
 #include <errno.h>
@@ -38,13 +38,17 @@ static bool planned(const char *name)
 
 static int refuse_planned(const char *name)
 {
-    return pupil_fail(PUPIL_EUSER, "`pupil %s` is planned but not built in version " PUPIL_VERSION "; `pupil help` lists what there is", name);
+    return pupil_fail(PUPIL_EUSER,
+                      "`pupil %s` is planned but not built in version " PUPIL_VERSION
+                      "; `pupil help` lists what there is",
+                      name);
 }
 
 /* ---- options ------------------------------------------------------------------------------------- */
 static void print_help(const cli_spec *s)
 {
-    printf("usage: pupil %s%s%s%s\n\n%s\n", s->name, s->noptions ? " [options]" : "", *s->args ? " " : "", s->args, s->about);
+    printf("usage: pupil %s%s%s%s\n\n%s\n", s->name, s->noptions ? " [options]" : "", *s->args ? " " : "",
+           s->args, s->about);
     if (s->noptions) printf("\noptions:\n");
     for (int i = 0; i < s->noptions; i++) {
         const cli_option *o = &s->options[i];
@@ -64,8 +68,9 @@ static int unknown_option(const cli_spec *s, const char *name)
     pupil_free(&full);
     if (later) return r;
     for (int i = 0; i < s->noptions; i++) consider(&near, s->options[i].name);
-    return pupil_fail(PUPIL_EUSER, "pupil %s: unknown option --%s%s%s%s (`pupil %s --help` lists them)", s->name, name,
-                      near.best ? ", did you mean --" : "", near.best ? near.best : "", near.best ? "?" : "", s->name);
+    return pupil_fail(PUPIL_EUSER, "pupil %s: unknown option --%s%s%s%s (`pupil %s --help` lists them)",
+                      s->name, name, near.best ? ", did you mean --" : "", near.best ? near.best : "",
+                      near.best ? "?" : "", s->name);
 }
 
 static int set_value(const cli_spec *s, const cli_option *o, const char *value, int argc)
@@ -81,13 +86,15 @@ static int set_value(const cli_spec *s, const cli_option *o, const char *value, 
         errno = 0;
         long long x = strtoll(value, &end, 10);
         if (errno || end == value || *end || x < 1)
-            return pupil_fail(PUPIL_EUSER, "pupil %s: --%s %s: a whole number from 1 was expected", s->name, o->name, value);
+            return pupil_fail(PUPIL_EUSER, "pupil %s: --%s %s: a whole number from 1 was expected", s->name,
+                              o->name, value);
         *(int64_t *)o->to = x;
     }
     return 0;
 }
 
-/* One word that begins with "--", and its value, which may be the next word; advances *i past what it used. */
+/* One word that begins with "--", and its value, which may be the next word; advances *i past what it used.
+ */
 static int take_option(const cli_spec *s, int argc, char **argv, int *i)
 {
     const char *name = argv[*i] + 2, *equals = strchr(name, '=');
@@ -101,7 +108,8 @@ static int take_option(const cli_spec *s, int argc, char **argv, int *i)
             return 0;
         }
         if (!equals && *i + 1 >= argc)
-            return pupil_fail(PUPIL_EUSER, "pupil %s: --%s needs a value: --%s %s", s->name, o->name, o->name, o->value);
+            return pupil_fail(PUPIL_EUSER, "pupil %s: --%s needs a value: --%s %s", s->name, o->name, o->name,
+                              o->value);
         return set_value(s, o, equals ? equals + 1 : argv[++*i], argc);
     }
     char *word = pupil_format("%.*s", (int)len, name);
@@ -124,14 +132,19 @@ int cli_parse(const cli_spec *s, int argc, char **argv, char ***ret_args, int *r
         } else if (options && a[0] == '-' && a[1] == '-') {
             PUPIL_TRY(take_option(s, argc, argv, &i));
         } else if (options && a[0] == '-' && a[1]) {
-            return pupil_fail(PUPIL_EUSER, "pupil %s: unknown option %s; options begin with two dashes (`pupil %s --help`)", s->name, a, s->name);
+            return pupil_fail(
+                PUPIL_EUSER, "pupil %s: unknown option %s; options begin with two dashes (`pupil %s --help`)",
+                s->name, a, s->name);
         } else {
             argv[n++] = argv[i];
         }
     }
-    if (n - 1 < s->min) return pupil_fail(PUPIL_EUSER, "pupil %s: %s is missing; usage: pupil %s %s", s->name, s->args, s->name, s->args);
+    if (n - 1 < s->min)
+        return pupil_fail(PUPIL_EUSER, "pupil %s: %s is missing; usage: pupil %s %s", s->name, s->args,
+                          s->name, s->args);
     if (s->max >= 0 && n - 1 > s->max)
-        return pupil_fail(PUPIL_EUSER, "pupil %s: '%s' is one argument too many; usage: pupil %s %s", s->name, argv[s->max + 1], s->name, s->args);
+        return pupil_fail(PUPIL_EUSER, "pupil %s: '%s' is one argument too many; usage: pupil %s %s", s->name,
+                          argv[s->max + 1], s->name, s->args);
     *ret_args = argv + 1;
     *ret_n = n - 1;
     return 0;
@@ -146,10 +159,11 @@ int cli_dispatch(const char *prefix, const cli_command *c, int n, int argc, char
         if (c[i].about) consider(&near, c[i].name);
     }
     char *full = pupil_format("%s%s", prefix, argv[0]);
-    int r = planned(full) ? refuse_planned(full)
-                          : pupil_fail(PUPIL_EUSER, "there is no command `pupil %s`%s%s%s%s (`pupil help` lists them)", full,
-                                       near.best ? ", did you mean `pupil " : "", near.best ? prefix : "", near.best ? near.best : "",
-                                       near.best ? "`?" : "");
+    int r = planned(full)
+                ? refuse_planned(full)
+                : pupil_fail(PUPIL_EUSER, "there is no command `pupil %s`%s%s%s%s (`pupil help` lists them)",
+                             full, near.best ? ", did you mean `pupil " : "", near.best ? prefix : "",
+                             near.best ? near.best : "", near.best ? "`?" : "");
     pupil_free(&full);
     return r;
 }

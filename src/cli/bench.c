@@ -1,6 +1,6 @@
-/* bench.c: speed as a share of this machine's own ceiling, the best large sgemm measured in the same run, with the
- * same threads. Ceiling and work are timed in turns, so that a machine that slows down slows both; medians are
- * reported. A training step counts as three forward passes (pupil_arch_*_flops). */
+/* bench.c: speed as a share of this machine's own ceiling, the best large sgemm measured in the same run,
+ * with the same threads. Ceiling and work are timed in turns, so that a machine that slows down slows both;
+ * medians are reported. A training step counts as three forward passes (pupil_arch_*_flops). */
 #include "cli.h"
 
 #include "pupil/math.h"
@@ -11,8 +11,8 @@
 
 static void print_setting(int threads)
 {
-    printf("OpenBLAS kernel %s, %d thread%s, %d core%s\n", pupil_blas_kernel(), threads, threads == 1 ? "" : "s", cli_bound_cores(),
-           cli_bound_cores() == 1 ? "" : "s");
+    printf("OpenBLAS kernel %s, %d thread%s, %d core%s\n", pupil_blas_kernel(), threads,
+           threads == 1 ? "" : "s", cli_bound_cores(), cli_bound_cores() == 1 ? "" : "s");
 }
 
 static int start_bench(int64_t threads)
@@ -33,8 +33,14 @@ static int cmd_gemm(int argc, char **argv)
         {"threads", CLI_COUNT, &threads, "N", "threads (default: OMP_NUM_THREADS, else 1)"},
         {"json", CLI_FLAG, &json, NULL, "one JSON object"},
     };
-    const cli_spec spec = {"bench gemm", "", "The sgemm ceiling by size: n x n times n x n in single precision.", "pupil bench gemm --threads 2", options,
-                           PUPIL_COUNT(options), 0, 0};
+    const cli_spec spec = {"bench gemm",
+                           "",
+                           "The sgemm ceiling by size: n x n times n x n in single precision.",
+                           "pupil bench gemm --threads 2",
+                           options,
+                           PUPIL_COUNT(options),
+                           0,
+                           0};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;
@@ -75,7 +81,9 @@ typedef struct {
 static float *made_up(int64_t n, double scale)
 {
     float *x = pupil_alloc((size_t)n * sizeof *x);
-    for (int64_t i = 0; i < n; i++) x[i] = (float)(scale * ((double)(pupil_rng_u64(1, PUPIL_STREAM_TEST, (uint64_t)i) >> 40) / (1 << 23) - 1));
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)(scale *
+                       ((double)(pupil_rng_u64(1, PUPIL_STREAM_TEST, (uint64_t)i) >> 40) / (1 << 23) - 1));
     return x;
 }
 
@@ -122,10 +130,15 @@ static void item_add(bench_item *items, int *n, const char *who, bench_model *m,
     const pupil_arch *a = &m->arch;
     int64_t tokens = what == PADDED_TEXT ? a->context : PUPIL_MIN((int64_t)CAPTION, a->context);
     bench_item *t = &items[(*n)++];
-    *t = (bench_item){.m = m, .what = what, .flops = (double)m->batch * (m->train ? 3 : 1) *
-                      (what == IMAGE ? pupil_arch_image_flops(a) : pupil_arch_text_flops(a, (double)tokens))};
+    *t = (bench_item){
+        .m = m,
+        .what = what,
+        .flops = (double)m->batch * (m->train ? 3 : 1) *
+                 (what == IMAGE ? pupil_arch_image_flops(a) : pupil_arch_text_flops(a, (double)tokens))};
     if (what == IMAGE) snprintf(t->name, sizeof t->name, "%s, %lld images", who, (long long)m->batch);
-    else snprintf(t->name, sizeof t->name, "%s, %lld captions of %lld ids", who, (long long)m->batch, (long long)tokens);
+    else
+        snprintf(t->name, sizeof t->name, "%s, %lld captions of %lld ids", who, (long long)m->batch,
+                 (long long)tokens);
 }
 
 static double item_run(const bench_item *t)
@@ -182,22 +195,28 @@ static ceiling measure(bench_item *items, int n, int rounds)
 static void print_row(bool quiet, const char *name, double flops, double seconds, double top)
 {
     if (quiet) return;
-    printf("  %-52s %8.1f ms  %8.1f GFLOP/s  %5.1f %%\n", name, 1e3 * seconds, flops / seconds / 1e9, 100 * flops / seconds / 1e9 / top);
+    printf("  %-52s %8.1f ms  %8.1f GFLOP/s  %5.1f %%\n", name, 1e3 * seconds, flops / seconds / 1e9,
+           100 * flops / seconds / 1e9 / top);
 }
 
-static void print_results(bench_item *items, int n, int first_student, int rounds, ceiling top, int threads, bool quiet)
+static void print_results(bench_item *items, int n, int first_student, int rounds, ceiling top, int threads,
+                          bool quiet)
 {
     pupil_buf json = {0};
     double flops[2] = {0}, seconds[2] = {0}; /* of the whole student step, packed and padded */
     if (!quiet) print_setting(threads);
-    if (!quiet) printf("  %-52s %8lld     %8.1f GFLOP/s  100.0 %%\n", "ceiling: best sgemm of size", (long long)top.n, top.gflops);
-    pupil_buf_printf(&json, "{\"kernel\": \"%s\", \"threads\": %d, \"ceiling_size\": %lld, \"ceiling_gflops\": %.1f, \"rounds\": %d, \"items\": [", pupil_blas_kernel(),
-                     threads, (long long)top.n, top.gflops, rounds);
+    if (!quiet)
+        printf("  %-52s %8lld     %8.1f GFLOP/s  100.0 %%\n", "ceiling: best sgemm of size", (long long)top.n,
+               top.gflops);
+    pupil_buf_printf(&json,
+                     "{\"kernel\": \"%s\", \"threads\": %d, \"ceiling_size\": %lld, \"ceiling_gflops\": "
+                     "%.1f, \"rounds\": %d, \"items\": [",
+                     pupil_blas_kernel(), threads, (long long)top.n, top.gflops, rounds);
     for (int i = 0; i < n; i++) {
         double s = median(items[i].seconds, rounds);
         print_row(quiet, items[i].name, items[i].flops, s, top.gflops);
-        pupil_buf_printf(&json, "{\"name\": \"%s\", \"seconds\": %.6g, \"gflops\": %.1f, \"share\": %.4f}, ", items[i].name, s, items[i].flops / s / 1e9,
-                         items[i].flops / s / 1e9 / top.gflops);
+        pupil_buf_printf(&json, "{\"name\": \"%s\", \"seconds\": %.6g, \"gflops\": %.1f, \"share\": %.4f}, ",
+                         items[i].name, s, items[i].flops / s / 1e9, items[i].flops / s / 1e9 / top.gflops);
         for (int k = 0; k < 2 && i >= first_student; k++) {
             if (items[i].what == (k ? TEXT : PADDED_TEXT)) continue;
             flops[k] += items[i].flops;
@@ -205,9 +224,11 @@ static void print_results(bench_item *items, int n, int first_student, int round
         }
     }
     for (int k = 0; k < 2; k++) {
-        const char *name = k ? "student step, both towers, padded captions" : "student step, both towers, packed captions";
+        const char *name =
+            k ? "student step, both towers, padded captions" : "student step, both towers, packed captions";
         print_row(quiet, name, flops[k], seconds[k], top.gflops);
-        pupil_buf_printf(&json, "{\"name\": \"%s\", \"seconds\": %.6g, \"gflops\": %.1f, \"share\": %.4f}%s", name, seconds[k], flops[k] / seconds[k] / 1e9,
+        pupil_buf_printf(&json, "{\"name\": \"%s\", \"seconds\": %.6g, \"gflops\": %.1f, \"share\": %.4f}%s",
+                         name, seconds[k], flops[k] / seconds[k] / 1e9,
                          flops[k] / seconds[k] / 1e9 / top.gflops, k ? "]}" : ", ");
     }
     printf("%s\n", json.s);
@@ -215,7 +236,8 @@ static void print_results(bench_item *items, int n, int first_student, int round
 }
 
 /* Teacher and student: those of a configuration, one preset twice, or the pair the targets are stated for. */
-static int choose(const char *preset, const char *path, const cli_list *sets, pupil_arch *teacher, pupil_arch *student, bool *ret_teacher)
+static int choose(const char *preset, const char *path, const cli_list *sets, pupil_arch *teacher,
+                  pupil_arch *student, bool *ret_teacher)
 {
     pupil_conf *conf = NULL;
     *ret_teacher = true;
@@ -228,7 +250,8 @@ static int choose(const char *preset, const char *path, const cli_list *sets, pu
     PUPIL_TRY(cli_load_conf(path, sets, &conf));
     int64_t vocab = conf->tokenizer.merges ? 49408 : conf->tokenizer.vocab_size;
     int r = pupil_arch_from_conf(&conf->student.model, vocab, "student.model", student);
-    if (r == 0 && conf->teacher.train_here) r = pupil_arch_from_conf(&conf->teacher.model, vocab, "teacher.model", teacher);
+    if (r == 0 && conf->teacher.train_here)
+        r = pupil_arch_from_conf(&conf->teacher.model, vocab, "teacher.model", teacher);
     else if (r == 0 && conf->teacher.dir) r = pupil_model_dir_arch(conf->teacher.dir, teacher);
     else *ret_teacher = false;
     pupil_conf_free(&conf);
@@ -242,7 +265,8 @@ static int cmd_bench_model(int argc, char **argv)
     bool json = false;
     int64_t batch = 16, rounds = 5, threads = 0;
     const cli_option options[] = {
-        {"preset", CLI_TEXT, &preset, "NAME", "one architecture as teacher and student (default: ViT-B-16 and ViT-T-16)"},
+        {"preset", CLI_TEXT, &preset, "NAME",
+         "one architecture as teacher and student (default: ViT-B-16 and ViT-T-16)"},
         {"conf", CLI_TEXT, &path, "CONF", "teacher and student of a configuration"},
         {"set", CLI_LIST, &sets, "KEY=VALUE", "override one setting of CONF (repeatable)"},
         {"batch", CLI_COUNT, &batch, "N", "pairs in a micro-batch (default 16)"},
@@ -250,13 +274,22 @@ static int cmd_bench_model(int argc, char **argv)
         {"threads", CLI_COUNT, &threads, "N", "threads (default: OMP_NUM_THREADS, else 1)"},
         {"json", CLI_FLAG, &json, NULL, "the JSON line alone, without the table"},
     };
-    const cli_spec spec = {"bench model", "", "Teacher forward passes and student training steps as a share of the sgemm ceiling of this machine, measured in turns.",
-                           "pupil bench model --batch 32", options, PUPIL_COUNT(options), 0, 0};
+    const cli_spec spec = {"bench model",
+                           "",
+                           "Teacher forward passes and student training steps as a share of the sgemm "
+                           "ceiling of this machine, measured in turns.",
+                           "pupil bench model --batch 32",
+                           options,
+                           PUPIL_COUNT(options),
+                           0,
+                           0};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     bench_model teacher = {0}, student = {0};
     bool has_teacher = false;
-    if (r == 0 && batch > 65536) r = pupil_fail(PUPIL_EUSER, "pupil bench model: --batch %lld: at most 65536 was expected", (long long)batch);
+    if (r == 0 && batch > 65536)
+        r = pupil_fail(PUPIL_EUSER, "pupil bench model: --batch %lld: at most 65536 was expected",
+                       (long long)batch);
     if (r == 0) r = choose(preset, path, &sets, &teacher.arch, &student.arch, &has_teacher);
     cli_list_free(&sets);
     if (r) return r;

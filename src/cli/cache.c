@@ -7,8 +7,15 @@ static int cmd_ls(int argc, char **argv)
 {
     bool json = false;
     const cli_option options[] = {{"json", CLI_FLAG, &json, NULL, "one JSON object a folder"}};
-    const cli_spec spec = {"cache ls", "DIR...", "Shows what a cache is (teacher, data, preprocessing, tokenizer) and how much of it is published.",
-                           "pupil cache ls runs/quickstart/cache", options, PUPIL_COUNT(options), 1, -1};
+    const cli_spec spec = {
+        "cache ls",
+        "DIR...",
+        "Shows what a cache is (teacher, data, preprocessing, tokenizer) and how much of it is published.",
+        "pupil cache ls runs/quickstart/cache",
+        options,
+        PUPIL_COUNT(options),
+        1,
+        -1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     for (int i = 0; i < n && r == 0; i++) {
@@ -23,18 +30,22 @@ static int cmd_ls(int argc, char **argv)
     return r;
 }
 
-static void print_problems(const char *dir, const pupil_buf *lines, int64_t problems, int64_t dropped, int64_t blocks, bool json)
+static void print_problems(const char *dir, const pupil_buf *lines, int64_t problems, int64_t dropped,
+                           int64_t blocks, bool json)
 {
     if (!json) {
         fputs(lines->s ? lines->s : "", stdout);
         if (problems == 0) printf("%s: %lld blocks read, every checksum holds\n", dir, (long long)blocks);
-        if (dropped) printf("%s: %lld broken segment%s dropped; the next run computes their blocks again\n", dir, (long long)dropped, dropped == 1 ? "" : "s");
+        if (dropped)
+            printf("%s: %lld broken segment%s dropped; the next run computes their blocks again\n", dir,
+                   (long long)dropped, dropped == 1 ? "" : "s");
         return;
     }
     pupil_buf out = {0};
     pupil_buf_puts(&out, "{\"dir\": ");
     pupil_buf_json(&out, dir);
-    pupil_buf_printf(&out, ", \"blocks\": %lld, \"problems\": %lld, \"dropped\": %lld, \"lines\": ", (long long)blocks, (long long)problems, (long long)dropped);
+    pupil_buf_printf(&out, ", \"blocks\": %lld, \"problems\": %lld, \"dropped\": %lld, \"lines\": ",
+                     (long long)blocks, (long long)problems, (long long)dropped);
     pupil_buf_json(&out, lines->s ? lines->s : "");
     printf("%s}\n", out.s);
     pupil_buf_free(&out);
@@ -52,8 +63,11 @@ static int verify(const char *dir, bool json, bool drop)
     if (r == 0 && drop && problems > 0) r = pupil_cache_drop_broken(c, &dropped);
     if (r == 0) print_problems(dir, &lines, problems, dropped, blocks, json);
     if (r == 0 && problems > 0 && !drop)
-        r = pupil_fail(PUPIL_ECRC, "%s: %lld problem%s; `pupil cache verify --drop %s` withdraws the broken segments, and the next run "
-                       "computes them again", dir, (long long)problems, problems == 1 ? "" : "s", dir);
+        r = pupil_fail(PUPIL_ECRC,
+                       "%s: %lld problem%s; `pupil cache verify --drop %s` withdraws the broken segments, "
+                       "and the next run "
+                       "computes them again",
+                       dir, (long long)problems, problems == 1 ? "" : "s", dir);
     pupil_cache_free(&c);
     pupil_buf_free(&lines);
     return r;
@@ -66,14 +80,23 @@ static int cmd_verify(int argc, char **argv)
         {"json", CLI_FLAG, &json, NULL, "one JSON object a folder"},
         {"drop", CLI_FLAG, &drop, NULL, "withdraw broken segments, so that the next run computes them again"},
     };
-    const cli_spec spec = {"cache verify", "DIR...", "Reads every published block and checks sizes, checksums, ids and finiteness. Exit code 1 if anything is "
-                           "wrong.", "pupil cache verify runs/quickstart/cache", options, PUPIL_COUNT(options), 1, -1};
+    const cli_spec spec = {"cache verify",
+                           "DIR...",
+                           "Reads every published block and checks sizes, checksums, ids and finiteness. "
+                           "Exit code 1 if anything is "
+                           "wrong.",
+                           "pupil cache verify runs/quickstart/cache",
+                           options,
+                           PUPIL_COUNT(options),
+                           1,
+                           -1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n), worst = 0;
     if (r) return r;
     for (int i = 0; i < n; i++) {
         r = verify(args[i], json, drop);
-        if (r < 0 && worst < 0) pupil_log(PUPIL_LOG_ERROR, "%s", pupil_reason()); /* the first one is main()'s to say */
+        if (r < 0 && worst < 0)
+            pupil_log(PUPIL_LOG_ERROR, "%s", pupil_reason()); /* the first one is main()'s to say */
         if (r < 0 && worst == 0) worst = r;
     }
     return worst;

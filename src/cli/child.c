@@ -1,8 +1,9 @@
 /* child.c: mpirun as a child: its streams, its signals, its end.
  *
- * Streams pass unchanged, byte by byte as they come, except that mpirun's own banners (text between two lines of 74
- * dashes) about ranks that ended are taken out: what the ranks said is enough, and a rank that was killed gets one
- * clear line. The child has its own process group, so a Ctrl-C reaches this process alone, which asks the job to stop. */
+ * Streams pass unchanged, byte by byte as they come, except that mpirun's own banners (text between two lines
+ * of 74 dashes) about ranks that ended are taken out: what the ranks said is enough, and a rank that was
+ * killed gets one clear line. The child has its own process group, so a Ctrl-C reaches this process alone,
+ * which asks the job to stop. */
 #include "cli.h"
 
 #include <errno.h>
@@ -51,7 +52,10 @@ static void release(stream *s)
     s->held.len = 0;
 }
 
-static bool is_dashes(const char *p, size_t n) { return strspn(p, "-") >= n; }
+static bool is_dashes(const char *p, size_t n)
+{
+    return strspn(p, "-") >= n;
+}
 
 /* A whole banner: taken out if it is about ranks that ended, else shown as it is. */
 static void judge_banner(stream *s, int students)
@@ -60,10 +64,13 @@ static void judge_banner(stream *s, int students)
     int rank = 0, sig = 0;
     char host[64] = "", name[64] = "";
     if (strstr(text, "exited on signal") && noticed &&
-        sscanf(noticed, "process rank %d with PID %*d on node %63s exited on signal %d (%63[^)])", &rank, host, &sig, name) == 4) {
+        sscanf(noticed, "process rank %d with PID %*d on node %63s exited on signal %d (%63[^)])", &rank,
+               host, &sig, name) == 4) {
         if (!death.len)
-            pupil_buf_printf(&death, "rank %d (%s) was killed by signal %d (%s)", rank, rank < students ? "student" : "teacher", sig, name);
-    } else if (!strstr(text, "MPI_ABORT was invoked") && !strstr(text, "non-zero exit code") && !strstr(text, "exited with non-zero status")) {
+            pupil_buf_printf(&death, "rank %d (%s) was killed by signal %d (%s)", rank,
+                             rank < students ? "student" : "teacher", sig, name);
+    } else if (!strstr(text, "MPI_ABORT was invoked") && !strstr(text, "non-zero exit code") &&
+               !strstr(text, "exited with non-zero status")) {
         release(s);
     }
     s->held.len = 0;
@@ -71,7 +78,8 @@ static void judge_banner(stream *s, int students)
 
 static bool may_be_mpirun(const pupil_buf *h)
 {
-    if (h->s[0] == '-') return h->len <= DASHES ? is_dashes(h->s, h->len) : h->len == DASHES + 1 && h->s[DASHES] == '\n';
+    if (h->s[0] == '-')
+        return h->len <= DASHES ? is_dashes(h->s, h->len) : h->len == DASHES + 1 && h->s[DASHES] == '\n';
     return h->len < sizeof forwarding && !strncmp(h->s, forwarding, h->len);
 }
 
@@ -87,7 +95,8 @@ static void pass_byte(stream *s, char c, int students)
         pupil_buf_add(&s->held, &c, 1);
         const pupil_buf *h = &s->held;
         if (s->state == BANNER) {
-            bool over = c == '\n' && h->len > 2 * DASHES + 2 && h->s[h->len - DASHES - 2] == '\n' && is_dashes(h->s + h->len - DASHES - 1, DASHES);
+            bool over = c == '\n' && h->len > 2 * DASHES + 2 && h->s[h->len - DASHES - 2] == '\n' &&
+                        is_dashes(h->s + h->len - DASHES - 1, DASHES);
             if (over) judge_banner(s, students);
             if (h->len >= BANNER_MAX) release(s);
             if (h->len == 0) s->state = PASS;
@@ -133,8 +142,8 @@ static void on_signal(int n)
 
 typedef struct {
     pid_t pid;
-    int asked, insisted;     /* dealt with */
-    double first, deadline;  /* of the last INT or TERM; when a job that was told to end is killed, or 0 */
+    int asked, insisted;    /* dealt with */
+    double first, deadline; /* of the last INT or TERM; when a job that was told to end is killed, or 0 */
 } stopper;
 
 static void end_line(stream *s)
@@ -161,7 +170,9 @@ static void pass_signals(stopper *p, stream *err)
         kill(p->pid, SIGTERM);
         if (!(p->deadline > 0)) p->deadline = now + 5;
     } else if (ask || insist) {
-        say(err, PUPIL_LOG_INFO, "stopping: the job saves a checkpoint and ends; a second Ctrl-C or TERM within 10 s ends it at once");
+        say(err, PUPIL_LOG_INFO,
+            "stopping: the job saves a checkpoint and ends; a second Ctrl-C or TERM within 10 s ends it at "
+            "once");
         kill(p->pid, SIGUSR1);
     }
     if (insist) p->first = now;
@@ -217,7 +228,8 @@ static int attend(pid_t pid, stream *out, stream *err, int students, const sigse
         if (fd[1].revents && ready > 0) pump(err, students);
         if (!ended) pass_signals(&p, err);
         if (!ended && waitpid(pid, &status, WNOHANG) == pid) ended = true;
-        else if (ended && ready == 0) break; /* an orphan of the job keeps a stream open: not worth waiting for */
+        else if (ended && ready == 0)
+            break; /* an orphan of the job keeps a stream open: not worth waiting for */
     }
     release(out);
     release(err);
@@ -234,13 +246,19 @@ static int verdict(int status, stream *err)
         say(err, PUPIL_LOG_ERROR, death.s);
     } else if (WIFSIGNALED(status) || (code != 0 && code != 1 && code != 2 && code != 75)) {
         char text[160];
-        snprintf(text, sizeof text, "mpirun ended with code %d; run the same command again to resume from the last checkpoint", code);
+        snprintf(text, sizeof text,
+                 "mpirun ended with code %d; run the same command again to resume from the last checkpoint",
+                 code);
         say(err, PUPIL_LOG_ERROR, text);
     } else {
         end_line(err);
     }
     cli_said = code != 0;
-    return code == 0 ? 0 : death.len ? PUPIL_EMPI : code == 2 ? PUPIL_EUSER : code == 75 ? PUPIL_ESTOP : PUPIL_EMPI;
+    return code == 0    ? 0
+           : death.len  ? PUPIL_EMPI
+           : code == 2  ? PUPIL_EUSER
+           : code == 75 ? PUPIL_ESTOP
+                        : PUPIL_EMPI;
 }
 
 int cli_child_run(char *const *argv, int students)
@@ -248,13 +266,15 @@ int cli_child_run(char *const *argv, int students)
     int out[2], err[2];
     pid_t pid = 0;
     sigset_t before;
-    if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0) return pupil_fail(PUPIL_EIO, "pipe: %s", strerror(errno));
+    if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
+        return pupil_fail(PUPIL_EIO, "pipe: %s", strerror(errno));
     catch_signals(&before);
     int r = start(argv, &before, out[1], err[1], &pid);
     close(out[1]);
     close(err[1]);
     if (r < 0) return r;
-    stream o = {.from = out[0], .to = STDOUT_FILENO, .starts = true}, e = {.from = err[0], .to = STDERR_FILENO, .starts = true};
+    stream o = {.from = out[0], .to = STDOUT_FILENO, .starts = true},
+           e = {.from = err[0], .to = STDERR_FILENO, .starts = true};
     int status = attend(pid, &o, &e, students, &before);
     r = verdict(status, &e);
     pupil_buf_free(&o.held);

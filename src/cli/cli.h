@@ -1,6 +1,6 @@
 /* cli.h: what the commands of `pupil` share: the option parser, start-up of the engine, settings, and the
- * child process of `pupil launch`. A command returns a status of base.h; main() prints its reason once and turns
- * it into the exit code. */
+ * child process of `pupil launch`. A command returns a status of base.h; main() prints its reason once and
+ * turns it into the exit code. */
 #ifndef PUPIL_CLI_H
 #define PUPIL_CLI_H
 
@@ -17,7 +17,12 @@ typedef struct {
 } cli_list;
 void cli_list_free(cli_list *l);
 
-typedef enum { CLI_FLAG, CLI_TEXT, CLI_COUNT, CLI_LIST } cli_kind; /* to: bool, const char *, int64_t >= 1, cli_list */
+typedef enum {
+    CLI_FLAG,
+    CLI_TEXT,
+    CLI_COUNT,
+    CLI_LIST
+} cli_kind; /* to: bool, const char *, int64_t >= 1, cli_list */
 typedef struct {
     const char *name; /* "set" is given as --set VALUE or --set=VALUE */
     cli_kind kind;
@@ -25,7 +30,8 @@ typedef struct {
     const char *value, *help; /* value: its name in --help, NULL for a flag */
 } cli_option;
 typedef struct {
-    const char *name, *args, *about, *example; /* "cache verify", "DIR...", one or more sentences, one command line */
+    const char *name, *args, *about,
+        *example; /* "cache verify", "DIR...", one or more sentences, one command line */
     const cli_option *options;
     int noptions, min, max; /* min..max plain arguments; max -1: any number */
 } cli_spec;
@@ -52,16 +58,18 @@ extern const int cli_nplanned;
 extern char **cli_argv; /* of main() */
 /** Rank as the launcher's environment tells it, before MPI is up; 0 when there is no launcher. */
 int cli_env_rank(void);
-/** Restart this program once with OPENBLAS_CORETYPE set where OpenBLAS picked a kernel this CPU does not deserve. */
+/** Restart this program once with OPENBLAS_CORETYPE set where OpenBLAS picked a kernel this CPU does not
+ * deserve. */
 void cli_best_kernel(void);
 /** Use `asked` threads, or OMP_NUM_THREADS, or 1; returns the number. */
 int cli_set_threads(int64_t asked);
-int cli_bound_cores(void); /* cores in this process's affinity mask */
+int cli_bound_cores(void);                     /* cores in this process's affinity mask */
 void cli_warn_binding(int cores, int threads); /* in plain words, if a rank has fewer cores than threads */
 double cli_gemm_gflops(int64_t n, double seconds); /* best of sgemm n x n x n repeated for about that long */
 
 /* ---- run.c -------------------------------------------------------------------------------------- */
-/** Settings of a file, or the defaults where path is NULL; all errors are printed, one a line, and the reason counts them. */
+/** Settings of a file, or the defaults where path is NULL; all errors are printed, one a line, and the reason
+ * counts them. */
 int cli_load_conf(const char *path, const cli_list *sets, pupil_conf **ret);
 
 /* ---- child.c: mpirun as a child ------------------------------------------------------------------ */

@@ -22,8 +22,15 @@ static int cmd_scenes(int argc, char **argv)
         {"questions", CLI_TEXT, &value[5], "N", "questions a scene"},
         {"per-tar", CLI_COUNT, &per_tar, "N", "samples a tar (default 1000)"},
     };
-    const cli_spec spec = {"data scenes", "", "Writes the built-in scenes as WebDataset tars (KEY.png, KEY.txt) and official VQA v2 JSON.",
-                           "pupil data scenes --out data/scenes --train 5000 --test 500", options, PUPIL_COUNT(options), 0, 0};
+    const cli_spec spec = {
+        "data scenes",
+        "",
+        "Writes the built-in scenes as WebDataset tars (KEY.png, KEY.txt) and official VQA v2 JSON.",
+        "pupil data scenes --out data/scenes --train 5000 --test 500",
+        options,
+        PUPIL_COUNT(options),
+        0,
+        0};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;
@@ -36,7 +43,8 @@ static int cmd_scenes(int argc, char **argv)
     r = cli_load_conf(from, &sets, &conf);
     if (r == 0) r = pupil_scenes_export(&conf->data.scenes, out, per_tar);
     if (r == 0)
-        printf("%s: %lld training and %lld held-out scenes of %lld px, seed %lld\n", out, (long long)conf->data.scenes.train, (long long)conf->data.scenes.test,
+        printf("%s: %lld training and %lld held-out scenes of %lld px, seed %lld\n", out,
+               (long long)conf->data.scenes.train, (long long)conf->data.scenes.test,
                (long long)conf->data.scenes.size, (long long)conf->data.scenes.seed);
     pupil_conf_free(&conf);
     for (int i = 0; i < sets.n; i++) pupil_free_((void *)item[i]);
@@ -44,7 +52,8 @@ static int cmd_scenes(int argc, char **argv)
 }
 
 /* ---- data inspect --------------------------------------------------------------------------------- */
-static int write_picture(pupil_dataset *d, pupil_split split, int64_t i, const char *dir, const char *key, int *ret_w, int *ret_h)
+static int write_picture(pupil_dataset *d, pupil_split split, int64_t i, const char *dir, const char *key,
+                         int *ret_w, int *ret_h)
 {
     pupil_image im = {0};
     PUPIL_TRY(pupil_dataset_image(d, split, i, &im));
@@ -67,7 +76,8 @@ static int write_picture(pupil_dataset *d, pupil_split split, int64_t i, const c
     return r;
 }
 
-static int show_sample(pupil_dataset *d, pupil_split split, int64_t i, const pupil_vqa_set *vqa, const char *dir)
+static int show_sample(pupil_dataset *d, pupil_split split, int64_t i, const pupil_vqa_set *vqa,
+                       const char *dir)
 {
     char *key, *caption;
     int w = 0, h = 0;
@@ -81,7 +91,9 @@ static int show_sample(pupil_dataset *d, pupil_split split, int64_t i, const pup
         pupil_free(&caption);
     }
     for (int64_t q = 0; r == 0 && vqa && q < vqa->n; q++)
-        if (vqa->q[q].image == i) printf("  question  %s  [%s, %s] -> %s\n", vqa->q[q].question, vqa->q[q].question_type, vqa->q[q].answer_type, vqa->q[q].answer);
+        if (vqa->q[q].image == i)
+            printf("  question  %s  [%s, %s] -> %s\n", vqa->q[q].question, vqa->q[q].question_type,
+                   vqa->q[q].answer_type, vqa->q[q].answer);
     pupil_free(&key);
     return r;
 }
@@ -95,8 +107,9 @@ static int inspect(const pupil_conf *conf, pupil_split split, int64_t n, const c
     if (r == 0) r = pupil_vqa_open(d, split, &vqa);
     if (r == PUPIL_ENOTFOUND) r = 0; /* no questions in this configuration */
     if (r == 0)
-        printf("%lld training and %lld held-out samples, %lld questions about these; %s:\n", (long long)pupil_dataset_count(d, PUPIL_TRAIN),
-               (long long)pupil_dataset_count(d, PUPIL_TEST), vqa ? (long long)vqa->n : 0, split == PUPIL_TRAIN ? "train" : "test");
+        printf("%lld training and %lld held-out samples, %lld questions about these; %s:\n",
+               (long long)pupil_dataset_count(d, PUPIL_TRAIN), (long long)pupil_dataset_count(d, PUPIL_TEST),
+               vqa ? (long long)vqa->n : 0, split == PUPIL_TRAIN ? "train" : "test");
     n = d ? PUPIL_MIN(n, pupil_dataset_count(d, split)) : 0;
     for (int64_t i = 0; i < n && r == 0; i++) r = show_sample(d, split, i, vqa, dir);
     if (r == 0 && dir) printf("pictures: %s/*.png\n", dir);
@@ -116,8 +129,15 @@ static int cmd_inspect(int argc, char **argv)
         {"out", CLI_TEXT, &out, "DIR", "write their pictures there as PNG"},
         {"set", CLI_LIST, &sets, "KEY=VALUE", "override one setting (repeatable)"},
     };
-    const cli_spec spec = {"data inspect", "CONF", "Shows the first samples of a data set: key, size, captions, questions and answers.",
-                           "pupil data inspect conf/quickstart.yaml --split test --n 3 --out /tmp/look", options, PUPIL_COUNT(options), 1, 1};
+    const cli_spec spec = {
+        "data inspect",
+        "CONF",
+        "Shows the first samples of a data set: key, size, captions, questions and answers.",
+        "pupil data inspect conf/quickstart.yaml --split test --n 3 --out /tmp/look",
+        options,
+        PUPIL_COUNT(options),
+        1,
+        1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r == 0 && strcmp(split, "train") && strcmp(split, "test"))

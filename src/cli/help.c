@@ -1,4 +1,5 @@
-/* help.c: `pupil help` and its reference pages. The page on settings is printed from the schema table itself. */
+/* help.c: `pupil help` and its reference pages. The page on settings is printed from the schema table itself.
+ */
 #include "cli.h"
 
 #include <string.h>
@@ -7,15 +8,20 @@ static const char page_cache[] =
     "A teacher cache is a folder of teacher embeddings, computed once and read by every student.\n"
     "\n"
     "What it holds\n"
-    "  identity.txt   what the cache is: teacher weights, architecture, preprocessing, tokenizer, data set, dtype\n"
-    "  journal.txt    one line a published segment, each with its own checksum; only these lines are believed\n"
-    "  seg-*.h5       segments: pooled image and text embeddings before normalisation, one HDF5 chunk a block\n"
+    "  identity.txt   what the cache is: teacher weights, architecture, preprocessing, tokenizer, data set, "
+    "dtype\n"
+    "  journal.txt    one line a published segment, each with its own checksum; only these lines are "
+    "believed\n"
+    "  seg-*.h5       segments: pooled image and text embeddings before normalisation, one HDF5 chunk a "
+    "block\n"
     "\n"
     "What it promises\n"
-    "  whole or not there   a segment is written aside, closed, synced, renamed, and only then named in the journal; a\n"
+    "  whole or not there   a segment is written aside, closed, synced, renamed, and only then named in the "
+    "journal; a\n"
     "                       killed job leaves nothing that a reader would take for data\n"
     "  checked              every block read from disk is checked: CRC-32C, ids, shape, finite values\n"
-    "  of known origin      a run states what it expects; another teacher, tokenizer or data set is refused with the\n"
+    "  of known origin      a run states what it expects; another teacher, tokenizer or data set is refused "
+    "with the\n"
     "                       fields that differ\n"
     "  one writer at a time a job that was replaced may go on writing, but is no longer believed\n"
     "  resumed              published blocks are never computed twice; only missing ones are\n"
@@ -28,8 +34,10 @@ static const char page_cache[] =
 static const char page_formats[] =
     "A run directory (run.dir)\n"
     "  resolved.yaml       every setting as it was used\n"
-    "  metrics.jsonl       one object a step: step, epoch, loss, terms, lr, grad_norm, logit_scale, pairs_per_s, ranks, seconds by phase\n"
-    "  checkpoints/        step-*.h5 (params, adam_m, adam_v) and their journal; any number of ranks can resume them\n"
+    "  metrics.jsonl       one object a step: step, epoch, loss, terms, lr, grad_norm, logit_scale, "
+    "pairs_per_s, ranks, seconds by phase\n"
+    "  checkpoints/        step-*.h5 (params, adam_m, adam_v) and their journal; any number of ranks can "
+    "resume them\n"
     "  model.safetensors   the student with open_clip's tensor names, and config.json beside it\n"
     "  merges.txt          its tokenizer\n"
     "  eval.json           VQA by question type with baselines, retrieval, sample answers\n"
@@ -37,11 +45,13 @@ static const char page_formats[] =
     "  run.json            versions, plan, teacher, student, cache, seconds by phase\n"
     "  report.html         all of it on one page; tables/*.csv hold the same numbers\n"
     "\n"
-    "A model folder           model.safetensors + config.json, or open_clip_model.safetensors + open_clip_config.json\n"
+    "A model folder           model.safetensors + config.json, or open_clip_model.safetensors + "
+    "open_clip_config.json\n"
     "Image-text data          WebDataset tars: KEY.jpg|jpeg|png|webp with KEY.txt, or a caption in KEY.json\n"
     "Questions and answers    the official VQA v2 JSON pair (questions, annotations)\n"
     "pupil embed reads        inputs/images [N,3,H,W] float32 (normalised), inputs/token_ids [N,ctx] int64\n"
-    "pupil embed writes       image_features, text_features [N,D] before normalisation, logit_scale (after exp)\n"
+    "pupil embed writes       image_features, text_features [N,D] before normalisation, logit_scale (after "
+    "exp)\n"
     "pupil preprocess writes  pixels [N,3,H,W] float32\n"
     "pupil tokenize prints    one JSON list of ids a line: start, text, end, not padded\n";
 
@@ -49,7 +59,8 @@ static const char page_jobs[] =
     "Here          pupil launch CONF        plans the ranks and starts mpirun; --dry-run shows the command\n"
     "By hand       mpirun -n 4 --bind-to none pupil run CONF\n"
     "Two threads   mpirun -n 4 --map-by slot:PE=2 --bind-to core pupil run CONF --set ranks.threads=2\n"
-    "SLURM         srun --mpi=pmix -n 64 --cpus-per-task=1 pupil run CONF     inside an allocation or a batch script\n"
+    "SLURM         srun --mpi=pmix -n 64 --cpus-per-task=1 pupil run CONF     inside an allocation or a "
+    "batch script\n"
     "Alone         pupil run CONF           one rank does everything in turn\n"
     "\n"
     "A batch script that checkpoints before its time is up and asks to be queued again:\n"
@@ -58,8 +69,10 @@ static const char page_jobs[] =
     "  srun --mpi=pmix --cpus-per-task=1 pupil run conf/my.yaml && exit 0\n"
     "  [ $? -eq 75 ] && scontrol requeue \"$SLURM_JOB_ID\"\n"
     "\n"
-    "Stopping      USR1, TERM and Ctrl-C: all ranks agree on a step boundary, save a checkpoint and end with 75\n"
-    "Resuming      run the same command again, on any number of ranks: the student comes out the same, bit for bit, with\n"
+    "Stopping      USR1, TERM and Ctrl-C: all ranks agree on a step boundary, save a checkpoint and end with "
+    "75\n"
+    "Resuming      run the same command again, on any number of ranks: the student comes out the same, bit "
+    "for bit, with\n"
     "              the same threads a rank, the same OpenBLAS kernel and the same build\n"
     "Exit codes    0 done, 1 failed, 2 wrong input, 75 stopped early with a checkpoint saved\n"
     "\n"
@@ -69,8 +82,11 @@ static const char page_jobs[] =
 
 int cmd_help(int argc, char **argv)
 {
-    static const cli_spec spec = {.name = "help", .args = "[config|cache|formats|jobs]", .about = "Lists the commands, or prints a reference page.",
-                                  .example = "pupil help config", .max = 1};
+    static const cli_spec spec = {.name = "help",
+                                  .args = "[config|cache|formats|jobs]",
+                                  .about = "Lists the commands, or prints a reference page.",
+                                  .example = "pupil help config",
+                                  .max = 1};
     char **args;
     if (argv[0][0] == '-') argc = 1; /* pupil --help anything */
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
@@ -89,7 +105,9 @@ int cmd_help(int argc, char **argv)
     } else if (!strcmp(args[0], "jobs")) {
         fputs(page_jobs, stdout);
     } else {
-        return pupil_fail(PUPIL_EUSER, "pupil help: there is no page '%s'; the pages are config, cache, formats and jobs", args[0]);
+        return pupil_fail(PUPIL_EUSER,
+                          "pupil help: there is no page '%s'; the pages are config, cache, formats and jobs",
+                          args[0]);
     }
     return 0;
 }

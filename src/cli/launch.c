@@ -1,8 +1,9 @@
 /* launch.c: settings -> plan -> one mpirun command line, shown before it is run.
  *
- * Nothing is started when the settings are wrong. What is set for the job: threads, binding where it cannot hurt,
- * oversubscription where it is needed, TCP keep-alives that notice a dead link within 10 s, and silence where Open MPI
- * would complain of what does not matter here. A variable the user has set already is left alone. */
+ * Nothing is started when the settings are wrong. What is set for the job: threads, binding where it cannot
+ * hurt, oversubscription where it is needed, TCP keep-alives that notice a dead link within 10 s, and silence
+ * where Open MPI would complain of what does not matter here. A variable the user has set already is left
+ * alone. */
 #include "cli.h"
 
 #include "pupil/role.h"
@@ -44,7 +45,8 @@ static void command_free(command *c)
 /* Path of a program on PATH, owned, or NULL. */
 static char *find_program(const char *name)
 {
-    char *path = pupil_strdup(getenv("PATH") ? getenv("PATH") : "/usr/local/bin:/usr/bin:/bin"), *save = NULL, *found = NULL;
+    char *path = pupil_strdup(getenv("PATH") ? getenv("PATH") : "/usr/local/bin:/usr/bin:/bin"), *save = NULL,
+         *found = NULL;
     for (char *dir = strtok_r(path, ":", &save); dir && !found; dir = strtok_r(NULL, ":", &save)) {
         found = pupil_join(dir, name);
         if (access(found, X_OK) != 0 || pupil_is_dir(found)) pupil_free(&found);
@@ -67,8 +69,8 @@ static int physical_cores(void)
     return PUPIL_MAX(1, n);
 }
 
-/* Binding helps where every rank gets whole cores of a machine that is all ours; anywhere else it can only put two
- * ranks on one core or one rank on too few, so the kernel's scheduler is left to choose. */
+/* Binding helps where every rank gets whole cores of a machine that is all ours; anywhere else it can only
+ * put two ranks on one core or one rank on too few, so the kernel's scheduler is left to choose. */
 static void placement(command *c, const pupil_plan *p)
 {
     int cores = physical_cores();
@@ -98,7 +100,8 @@ static void surroundings(command *c, const pupil_plan *p)
     setenv("OMP_NUM_THREADS", threads, 1);
     setenv("OPENBLAS_NUM_THREADS", threads, 1);
     pupil_buf_printf(&c->env, "OMP_NUM_THREADS=%s OPENBLAS_NUM_THREADS=%s ", threads, threads);
-    if (p->oversubscribed) env(c, "OMPI_MCA_mpi_yield_when_idle", "1"); /* a waiting rank must leave the core to a working one */
+    if (p->oversubscribed)
+        env(c, "OMPI_MCA_mpi_yield_when_idle", "1"); /* a waiting rank must leave the core to a working one */
     env(c, "OMPI_MCA_oob_tcp_keepalive_time", "3");
     env(c, "OMPI_MCA_oob_tcp_keepalive_intvl", "2");
     env(c, "OMPI_MCA_oob_tcp_keepalive_probes", "2");
@@ -123,8 +126,11 @@ static int compose(command *c, const pupil_plan *p, const char *conf, const cli_
 {
     char self[PATH_MAX] = "", ranks[16], *mpirun = find_program("mpirun");
     if (!mpirun)
-        return pupil_fail(PUPIL_ENOTFOUND, "mpirun is not on PATH; install it (Debian, Ubuntu: apt-get install openmpi-bin; on a cluster: module load openmpi), "
-                          "or run this machine's one-rank job: pupil run %s", conf);
+        return pupil_fail(PUPIL_ENOTFOUND,
+                          "mpirun is not on PATH; install it (Debian, Ubuntu: apt-get install openmpi-bin; "
+                          "on a cluster: module load openmpi), "
+                          "or run this machine's one-rank job: pupil run %s",
+                          conf);
     if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) {
         pupil_free(&mpirun);
         return pupil_fail(PUPIL_EIO, "/proc/self/exe: %s", strerror(errno));
@@ -150,7 +156,9 @@ static int compose(command *c, const pupil_plan *p, const char *conf, const cli_
 /* `word` as a shell would have to read it. */
 static void quote(pupil_buf *out, const char *word)
 {
-    bool plain = *word && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%") == strlen(word);
+    bool plain =
+        *word && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%") ==
+                     strlen(word);
     if (plain) {
         pupil_buf_puts(out, word);
         return;
@@ -183,7 +191,10 @@ static int launch(const char *path, const cli_list *sets, bool again, bool dry_r
     pupil_plan plan;
     command c = {0};
     if (getenv("OMPI_COMM_WORLD_SIZE"))
-        return pupil_fail(PUPIL_EUSER, "this is inside an mpirun already, and `pupil launch` starts its own; use: mpirun ... pupil run %s", path);
+        return pupil_fail(PUPIL_EUSER,
+                          "this is inside an mpirun already, and `pupil launch` starts its own; use: mpirun "
+                          "... pupil run %s",
+                          path);
     int r = cli_load_conf(path, sets, &conf);
     if (r == 0) r = pupil_plan_make(conf, 0, 0, &plan);
     if (r == 0) r = compose(&c, &plan, path, sets, again);
@@ -207,9 +218,17 @@ int cmd_launch(int argc, char **argv)
         {"set", CLI_LIST, &sets, "KEY=VALUE", "override one setting, e.g. --set ranks.total=4 (repeatable)"},
         {"again", CLI_FLAG, &again, NULL, "train a finished student once more; teacher and cache are reused"},
     };
-    const cli_spec spec = {"launch", "CONF", "Checks the settings, plans the ranks and runs the job here with mpirun. Run the same command again to resume an "
-                           "interrupted job.\nCtrl-C (or TERM, USR1) saves a checkpoint and ends with exit code 75; a second one ends at once.",
-                           "pupil launch conf/quickstart.yaml", options, PUPIL_COUNT(options), 1, 1};
+    const cli_spec spec = {"launch",
+                           "CONF",
+                           "Checks the settings, plans the ranks and runs the job here with mpirun. Run the "
+                           "same command again to resume an "
+                           "interrupted job.\nCtrl-C (or TERM, USR1) saves a checkpoint and ends with exit "
+                           "code 75; a second one ends at once.",
+                           "pupil launch conf/quickstart.yaml",
+                           options,
+                           PUPIL_COUNT(options),
+                           1,
+                           1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r == 0) r = launch(args[0], &sets, again, dry_run);

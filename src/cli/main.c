@@ -1,5 +1,5 @@
-/* main.c: the program. Chooses a command, prints the reason of a failure once, and turns its status into the exit
- * code: 0 done, 1 failed, 2 the user's input is wrong, 75 stopped early with a checkpoint saved. */
+/* main.c: the program. Chooses a command, prints the reason of a failure once, and turns its status into the
+ * exit code: 0 done, 1 failed, 2 the user's input is wrong, 75 stopped early with a checkpoint saved. */
 #include "cli.h"
 
 #include "pupil/math.h"
@@ -7,9 +7,10 @@
 
 #include <string.h>
 
-const char *const cli_planned[] = {"study", "eval", "loss", "cache build", "cache check", "cache import", "cache export",
-                                   "model export", "model inherit", "data index", "bench loss", "bench allreduce", "bench cache", "bench input",
-                                   "embed --images", "embed --texts", "launch --submit"};
+const char *const cli_planned[] = {
+    "study",        "eval",         "loss",           "cache build",   "cache check",    "cache import",
+    "cache export", "model export", "model inherit",  "data index",    "bench loss",     "bench allreduce",
+    "bench cache",  "bench input",  "embed --images", "embed --texts", "launch --submit"};
 const int cli_nplanned = PUPIL_COUNT(cli_planned);
 
 static const cli_command commands[] = {
@@ -35,11 +36,14 @@ static const cli_command commands[] = {
 
 void cli_usage(FILE *out)
 {
-    fprintf(out, "pupil distils CLIP-style teachers into small students on MPI ranks, and scores them.\n\nusage: pupil COMMAND ...\n\n");
+    fprintf(out, "pupil distils CLIP-style teachers into small students on MPI ranks, and scores "
+                 "them.\n\nusage: pupil COMMAND ...\n\n");
     for (int i = 0; i < PUPIL_COUNT(commands); i++)
         if (commands[i].about) fprintf(out, "  %-11s %s\n", commands[i].name, commands[i].about);
-    fprintf(out, "\n`pupil COMMAND --help` tells more, with an example. Start with: pupil launch conf/quickstart.yaml\n"
-                 "Exit codes: 0 done, 1 failed, 2 wrong input, 75 stopped on a signal with a checkpoint saved (run it again).\n"
+    fprintf(out, "\n`pupil COMMAND --help` tells more, with an example. Start with: pupil launch "
+                 "conf/quickstart.yaml\n"
+                 "Exit codes: 0 done, 1 failed, 2 wrong input, 75 stopped on a signal with a checkpoint "
+                 "saved (run it again).\n"
                  "Planned, not built in this version:");
     for (int i = 0; i < cli_nplanned; i++) fprintf(out, "%s %s", i ? "," : "", cli_planned[i]);
     fprintf(out, ".\n");
@@ -47,14 +51,17 @@ void cli_usage(FILE *out)
 
 int cmd_version(int argc, char **argv)
 {
-    static const cli_spec spec = {.name = "version", .args = "", .about = "Prints the versions of pupil, MPI and the OpenBLAS kernel.",
+    static const cli_spec spec = {.name = "version",
+                                  .args = "",
+                                  .about = "Prints the versions of pupil, MPI and the OpenBLAS kernel.",
                                   .example = "pupil version"};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;
     const char *better = pupil_blas_better_kernel();
-    printf("pupil " PUPIL_VERSION "\n%s\nOpenBLAS kernel %s%s%s%s\n", pupil_par_version(), pupil_blas_kernel(), better ? " (commands that compute switch to " : "",
-           better ? better : "", better ? ")" : "");
+    printf("pupil " PUPIL_VERSION "\n%s\nOpenBLAS kernel %s%s%s%s\n", pupil_par_version(),
+           pupil_blas_kernel(), better ? " (commands that compute switch to " : "", better ? better : "",
+           better ? ")" : "");
     return 0;
 }
 
@@ -69,6 +76,7 @@ int main(int argc, char **argv)
     }
     int r = cli_dispatch("", commands, PUPIL_COUNT(commands), argc - 1, argv + 1);
     if (r >= 0 && fflush(stdout) != 0) r = pupil_fail(PUPIL_EIO, "standard output could not be written");
-    if (r < 0 && !cli_said) pupil_log(r == PUPIL_ESTOP ? PUPIL_LOG_INFO : PUPIL_LOG_ERROR, "%s", pupil_reason());
+    if (r < 0 && !cli_said)
+        pupil_log(r == PUPIL_ESTOP ? PUPIL_LOG_INFO : PUPIL_LOG_ERROR, "%s", pupil_reason());
     return pupil_exit_code(r);
 }

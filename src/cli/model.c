@@ -1,5 +1,5 @@
-/* model.c: commands about one model folder: what it is, the ids and pixels it would be given, the embeddings it gives.
- * Outputs are published whole or not at all. */
+/* model.c: commands about one model folder: what it is, the ids and pixels it would be given, the embeddings
+ * it gives. Outputs are published whole or not at all. */
 #include "cli.h"
 
 #include "pupil/data.h"
@@ -19,10 +19,13 @@ static void inspect_json(const pupil_arch *a, const pupil_clip *c, const char *d
     pupil_buf b = {0};
     pupil_buf_puts(&b, "{\"config\": ");
     pupil_arch_to_json(a, &b);
-    pupil_buf_printf(&b, ", \"params\": {\"image\": %lld, \"text\": %lld, \"all\": %lld}, ", (long long)pupil_clip_params(c, 0),
-                     (long long)pupil_clip_params(c, 1), (long long)pupil_clip_params(c, -1));
-    pupil_buf_printf(&b, "\"flops\": {\"image\": %.0f, \"caption_%d_tokens\": %.0f, \"caption_%lld_tokens\": %.0f}, ", pupil_arch_image_flops(a), CAPTION_TOKENS,
-                     pupil_arch_text_flops(a, CAPTION_TOKENS), (long long)a->context, pupil_arch_text_flops(a, (double)a->context));
+    pupil_buf_printf(&b, ", \"params\": {\"image\": %lld, \"text\": %lld, \"all\": %lld}, ",
+                     (long long)pupil_clip_params(c, 0), (long long)pupil_clip_params(c, 1),
+                     (long long)pupil_clip_params(c, -1));
+    pupil_buf_printf(
+        &b, "\"flops\": {\"image\": %.0f, \"caption_%d_tokens\": %.0f, \"caption_%lld_tokens\": %.0f}, ",
+        pupil_arch_image_flops(a), CAPTION_TOKENS, pupil_arch_text_flops(a, CAPTION_TOKENS),
+        (long long)a->context, pupil_arch_text_flops(a, (double)a->context));
     pupil_buf_printf(&b, "\"weights_sha256\": \"%s\", \"tokenizer_vocab\": ", digest);
     pupil_buf_printf(&b, merges_vocab ? "%lld}" : "null}", (long long)merges_vocab);
     for (char *p = b.s; *p; p++)
@@ -34,17 +37,21 @@ static void inspect_json(const pupil_arch *a, const pupil_clip *c, const char *d
 static void inspect_text(const pupil_arch *a, const pupil_clip *c, const char *digest, int64_t merges_vocab)
 {
     printf("weights     sha256 %s\n", digest);
-    printf("image       %lld px in patches of %lld, width %lld, %lld layers, %lld heads, mlp %lld\n", (long long)a->image_size, (long long)a->patch,
-           (long long)a->v_width, (long long)a->v_layers, (long long)a->v_heads, (long long)a->v_mlp);
-    printf("            %.3f M parameters, %.3f GFLOP an image\n", (double)pupil_clip_params(c, 0) / 1e6, pupil_arch_image_flops(a) / 1e9);
-    printf("text        %lld ids, context %lld, width %lld, %lld layers, %lld heads, mlp %lld\n", (long long)a->vocab, (long long)a->context,
-           (long long)a->t_width, (long long)a->t_layers, (long long)a->t_heads, (long long)a->t_mlp);
-    printf("            %.3f M parameters, %.3f GFLOP a caption of %d tokens, %.3f padded to %lld\n", (double)pupil_clip_params(c, 1) / 1e6,
-           pupil_arch_text_flops(a, CAPTION_TOKENS) / 1e9, CAPTION_TOKENS, pupil_arch_text_flops(a, (double)a->context) / 1e9, (long long)a->context);
-    printf("both        embedding width %lld, %s, %.3f M parameters\n", (long long)a->embed_dim, a->quick_gelu ? "QuickGELU" : "GELU",
-           (double)pupil_clip_params(c, -1) / 1e6);
-    printf("pixels      %s, %s, mean %g %g %g, std %g %g %g\n", a->resize_mode, a->interpolation, a->mean[0], a->mean[1], a->mean[2], a->std[0], a->std[1],
-           a->std[2]);
+    printf("image       %lld px in patches of %lld, width %lld, %lld layers, %lld heads, mlp %lld\n",
+           (long long)a->image_size, (long long)a->patch, (long long)a->v_width, (long long)a->v_layers,
+           (long long)a->v_heads, (long long)a->v_mlp);
+    printf("            %.3f M parameters, %.3f GFLOP an image\n", (double)pupil_clip_params(c, 0) / 1e6,
+           pupil_arch_image_flops(a) / 1e9);
+    printf("text        %lld ids, context %lld, width %lld, %lld layers, %lld heads, mlp %lld\n",
+           (long long)a->vocab, (long long)a->context, (long long)a->t_width, (long long)a->t_layers,
+           (long long)a->t_heads, (long long)a->t_mlp);
+    printf("            %.3f M parameters, %.3f GFLOP a caption of %d tokens, %.3f padded to %lld\n",
+           (double)pupil_clip_params(c, 1) / 1e6, pupil_arch_text_flops(a, CAPTION_TOKENS) / 1e9,
+           CAPTION_TOKENS, pupil_arch_text_flops(a, (double)a->context) / 1e9, (long long)a->context);
+    printf("both        embedding width %lld, %s, %.3f M parameters\n", (long long)a->embed_dim,
+           a->quick_gelu ? "QuickGELU" : "GELU", (double)pupil_clip_params(c, -1) / 1e6);
+    printf("pixels      %s, %s, mean %g %g %g, std %g %g %g\n", a->resize_mode, a->interpolation, a->mean[0],
+           a->mean[1], a->mean[2], a->std[0], a->std[1], a->std[2]);
     if (merges_vocab) printf("tokenizer   merges.txt, %lld ids\n", (long long)merges_vocab);
     else printf("tokenizer   no merges.txt in this folder: give `pupil tokenize` one with --merges\n");
 }
@@ -65,8 +72,16 @@ static int cmd_inspect(int argc, char **argv)
 {
     bool json = false;
     const cli_option options[] = {{"json", CLI_FLAG, &json, NULL, "one JSON object; config is open_clip's"}};
-    const cli_spec spec = {"model inspect", "DIR", "Shows the architecture, parameters, FLOPs and preprocessing of a model folder (model.safetensors and config.json, or "
-                           "open_clip_*),\nafter reading all of its weights.", "pupil model inspect runs/quickstart", options, PUPIL_COUNT(options), 1, 1};
+    const cli_spec spec = {"model inspect",
+                           "DIR",
+                           "Shows the architecture, parameters, FLOPs and preprocessing of a model folder "
+                           "(model.safetensors and config.json, or "
+                           "open_clip_*),\nafter reading all of its weights.",
+                           "pupil model inspect runs/quickstart",
+                           options,
+                           PUPIL_COUNT(options),
+                           1,
+                           1};
     char **args, digest[65];
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;
@@ -86,7 +101,8 @@ static int cmd_inspect(int argc, char **argv)
 
 int cmd_model(int argc, char **argv)
 {
-    static const cli_command verbs[] = {{"inspect", cmd_inspect, "architecture, parameters, FLOPs, preprocessing"}};
+    static const cli_command verbs[] = {
+        {"inspect", cmd_inspect, "architecture, parameters, FLOPs, preprocessing"}};
     return cli_family("model", verbs, PUPIL_COUNT(verbs), argc, argv);
 }
 
@@ -96,15 +112,27 @@ int cmd_embed(int argc, char **argv)
     const char *model = NULL, *in = NULL, *out = NULL;
     const cli_option options[] = {
         {"model", CLI_TEXT, &model, "DIR", "model folder (required)"},
-        {"tensors", CLI_TEXT, &in, "IN.h5", "inputs/images [N,3,H,W] normalised, inputs/token_ids [N,ctx] int64 (required)"},
-        {"out", CLI_TEXT, &out, "OUT.h5", "image_features, text_features (before normalisation), logit_scale (required)"},
+        {"tensors", CLI_TEXT, &in, "IN.h5",
+         "inputs/images [N,3,H,W] normalised, inputs/token_ids [N,ctx] int64 (required)"},
+        {"out", CLI_TEXT, &out, "OUT.h5",
+         "image_features, text_features (before normalisation), logit_scale (required)"},
     };
-    const cli_spec spec = {"embed", "", "Embeddings of tensors that are given, to compare with other code bit for digit.",
-                           "pupil embed --model runs/quickstart --tensors in.h5 --out out.h5", options, PUPIL_COUNT(options), 0, 0};
+    const cli_spec spec = {"embed",
+                           "",
+                           "Embeddings of tensors that are given, to compare with other code bit for digit.",
+                           "pupil embed --model runs/quickstart --tensors in.h5 --out out.h5",
+                           options,
+                           PUPIL_COUNT(options),
+                           0,
+                           0};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;
-    if (!model || !in || !out) return pupil_fail(PUPIL_EUSER, "pupil embed: --%s is missing; see `pupil embed --help`", !model ? "model DIR" : !in ? "tensors IN.h5" : "out OUT.h5");
+    if (!model || !in || !out)
+        return pupil_fail(PUPIL_EUSER, "pupil embed: --%s is missing; see `pupil embed --help`",
+                          !model ? "model DIR"
+                          : !in  ? "tensors IN.h5"
+                                 : "out OUT.h5");
     cli_best_kernel();
     cli_set_threads(getenv("OMP_NUM_THREADS") ? 0 : cli_bound_cores());
     return pupil_role_embed(model, in, out);
@@ -136,16 +164,26 @@ int cmd_tokenize(int argc, char **argv)
         {"merges", CLI_TEXT, &merges, "FILE", "CLIP's bpe_simple_vocab_16e6.txt(.gz), or a merges.txt"},
         {"context", CLI_COUNT, &context, "N", "cut at N ids (default: the model's, else 77)"},
     };
-    const cli_spec spec = {"tokenize", "[FILE]", "Prints the ids of each line of FILE (or of standard input) as one JSON list a line: start, text, end; not padded.",
-                           "echo 'a red circle' | pupil tokenize --model runs/quickstart", options, PUPIL_COUNT(options), 0, 1};
+    const cli_spec spec = {"tokenize",
+                           "[FILE]",
+                           "Prints the ids of each line of FILE (or of standard input) as one JSON list a "
+                           "line: start, text, end; not padded.",
+                           "echo 'a red circle' | pupil tokenize --model runs/quickstart",
+                           options,
+                           PUPIL_COUNT(options),
+                           0,
+                           1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;
-    if (!model == !merges) return pupil_fail(PUPIL_EUSER, "pupil tokenize: either --model DIR or --merges FILE was expected");
+    if (!model == !merges)
+        return pupil_fail(PUPIL_EUSER, "pupil tokenize: either --model DIR or --merges FILE was expected");
     pupil_arch arch = {.context = 77};
     if (model) PUPIL_TRY(pupil_model_dir_arch(model, &arch));
     if (!context) context = arch.context;
-    if (context < 2 || context > 1 << 20) return pupil_fail(PUPIL_EUSER, "pupil tokenize: --context %lld: 2 to 1048576 was expected", (long long)context);
+    if (context < 2 || context > 1 << 20)
+        return pupil_fail(PUPIL_EUSER, "pupil tokenize: --context %lld: 2 to 1048576 was expected",
+                          (long long)context);
     char *path = merges ? pupil_strdup(merges) : pupil_join(model, "merges.txt");
     pupil_tokenizer *t = NULL;
     r = pupil_tokenizer_load(path, &t);
@@ -206,14 +244,23 @@ int cmd_preprocess(int argc, char **argv)
     const char *model = NULL, *out = NULL;
     const cli_option options[] = {
         {"model", CLI_TEXT, &model, "DIR", "model folder whose preprocessing is used (required)"},
-        {"out", CLI_TEXT, &out, "OUT.h5", "dataset `pixels` [N,3,H,W] float32, in the order given (required)"},
+        {"out", CLI_TEXT, &out, "OUT.h5",
+         "dataset `pixels` [N,3,H,W] float32, in the order given (required)"},
     };
-    const cli_spec spec = {"preprocess", "IMAGE...", "The tensor the image tower would see of each JPEG, PNG or WebP picture.",
-                           "pupil preprocess --model runs/quickstart cat.jpg dog.png --out pixels.h5", options, PUPIL_COUNT(options), 1, -1};
+    const cli_spec spec = {"preprocess",
+                           "IMAGE...",
+                           "The tensor the image tower would see of each JPEG, PNG or WebP picture.",
+                           "pupil preprocess --model runs/quickstart cat.jpg dog.png --out pixels.h5",
+                           options,
+                           PUPIL_COUNT(options),
+                           1,
+                           -1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;
-    if (!model || !out) return pupil_fail(PUPIL_EUSER, "pupil preprocess: --%s is missing; see `pupil preprocess --help`", !model ? "model DIR" : "out OUT.h5");
+    if (!model || !out)
+        return pupil_fail(PUPIL_EUSER, "pupil preprocess: --%s is missing; see `pupil preprocess --help`",
+                          !model ? "model DIR" : "out OUT.h5");
     pupil_arch arch;
     PUPIL_TRY(pupil_model_dir_arch(model, &arch));
     pupil_preprocess p = preprocess_of(&arch);

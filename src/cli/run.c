@@ -1,7 +1,7 @@
 /* run.c: the job on every rank, and the commands that look at a job from outside: plan, report.
  *
- * Rank 0 alone reads the settings and decides; the other ranks work from the resolved text it sends. Whatever goes
- * wrong is told once, and all ranks end with the same exit code. */
+ * Rank 0 alone reads the settings and decides; the other ranks work from the resolved text it sends. Whatever
+ * goes wrong is told once, and all ranks end with the same exit code. */
 #include "cli.h"
 
 #include "pupil/math.h"
@@ -19,7 +19,9 @@ int cli_load_conf(const char *path, const cli_list *sets, pupil_conf **ret)
     for (const char *p = errors.s; p && *p; p++) n += *p == '\n';
     if (r < 0) {
         fputs(errors.s ? errors.s : "", stderr);
-        r = pupil_fail(r, "%d mistake%s in the settings, so nothing was started; `pupil help config` explains every key", n, n == 1 ? "" : "s");
+        r = pupil_fail(
+            r, "%d mistake%s in the settings, so nothing was started; `pupil help config` explains every key",
+            n, n == 1 ? "" : "s");
     }
     pupil_buf_free(&errors);
     return r;
@@ -58,9 +60,10 @@ static int start_engine(const pupil_conf *c)
     double speed = cli_gemm_gflops(384, 0.02);
     int64_t word[1] = {-cli_bound_cores()};
     PUPIL_TRY(pupil_max(world, word, 1));
-    pupil_info("pupil    " PUPIL_VERSION ", %s, %d rank%s x %d thread%s; OpenBLAS kernel %s, %.0f GFLOP/s on rank 0 in a short test",
-               pupil_par_version(), pupil_comm_size(world), pupil_comm_size(world) == 1 ? "" : "s", threads, threads == 1 ? "" : "s",
-               pupil_blas_kernel(), speed);
+    pupil_info("pupil    " PUPIL_VERSION
+               ", %s, %d rank%s x %d thread%s; OpenBLAS kernel %s, %.0f GFLOP/s on rank 0 in a short test",
+               pupil_par_version(), pupil_comm_size(world), pupil_comm_size(world) == 1 ? "" : "s", threads,
+               threads == 1 ? "" : "s", pupil_blas_kernel(), speed);
     if (pupil_comm_rank(world) == 0) cli_warn_binding((int)-word[0], threads);
     return 0;
 }
@@ -92,12 +95,20 @@ int cmd_run(int argc, char **argv)
     cli_list sets = {0};
     bool again = false;
     const cli_option options[] = {
-        {"set", CLI_LIST, &sets, "KEY=VALUE", "override one setting, e.g. --set student.train.steps=100 (repeatable)"},
+        {"set", CLI_LIST, &sets, "KEY=VALUE",
+         "override one setting, e.g. --set student.train.steps=100 (repeatable)"},
         {"again", CLI_FLAG, &again, NULL, "train a finished student once more; teacher and cache are reused"},
     };
-    const cli_spec spec = {"run", "CONF", "The job itself, on each rank that mpirun or srun starts; alone it is a job of one rank. An interrupted run is "
+    const cli_spec spec = {"run",
+                           "CONF",
+                           "The job itself, on each rank that mpirun or srun starts; alone it is a job of "
+                           "one rank. An interrupted run is "
                            "resumed.\n`pupil launch` plans the ranks and starts mpirun for you.",
-                           "mpirun -n 4 --bind-to none pupil run conf/quickstart.yaml", options, PUPIL_COUNT(options), 1, 1};
+                           "mpirun -n 4 --bind-to none pupil run conf/quickstart.yaml",
+                           options,
+                           PUPIL_COUNT(options),
+                           1,
+                           1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r == 0) {
@@ -107,7 +118,8 @@ int cmd_run(int argc, char **argv)
         r = pupil_par_start(&argc, &argv, START_SECONDS);
         if (r == 0) {
             r = job(args[0], &sets, again);
-            cli_said = r != PUPIL_EMPI && pupil_comm_rank(pupil_par_world()) != 0; /* agreed: rank 0 says it */
+            cli_said =
+                r != PUPIL_EMPI && pupil_comm_rank(pupil_par_world()) != 0; /* agreed: rank 0 says it */
             pupil_par_end();
         }
     } else {
@@ -124,11 +136,19 @@ int cmd_plan(int argc, char **argv)
     int64_t ranks = 0;
     const cli_option options[] = {
         {"set", CLI_LIST, &sets, "KEY=VALUE", "override one setting (repeatable)"},
-        {"ranks", CLI_COUNT, &ranks, "N", "plan for N ranks instead of what the settings or this machine say"},
+        {"ranks", CLI_COUNT, &ranks, "N",
+         "plan for N ranks instead of what the settings or this machine say"},
         {"json", CLI_FLAG, &json, NULL, "one JSON object"},
     };
-    const cli_spec spec = {"plan", "CONF", "Counts before anything runs: FLOPs of each phase, memory of a rank, bytes of the cache, split of the ranks.",
-                           "pupil plan conf/quickstart.yaml --ranks 4", options, PUPIL_COUNT(options), 1, 1};
+    const cli_spec spec = {"plan",
+                           "CONF",
+                           "Counts before anything runs: FLOPs of each phase, memory of a rank, bytes of the "
+                           "cache, split of the ranks.",
+                           "pupil plan conf/quickstart.yaml --ranks 4",
+                           options,
+                           PUPIL_COUNT(options),
+                           1,
+                           1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     pupil_conf *conf = NULL;
@@ -148,8 +168,13 @@ int cmd_plan(int argc, char **argv)
 
 int cmd_report(int argc, char **argv)
 {
-    static const cli_spec spec = {.name = "report", .args = "DIR", .about = "Writes DIR/report.html and DIR/tables/*.csv from the files of a run directory.",
-                                  .example = "pupil report runs/quickstart", .min = 1, .max = 1};
+    static const cli_spec spec = {
+        .name = "report",
+        .args = "DIR",
+        .about = "Writes DIR/report.html and DIR/tables/*.csv from the files of a run directory.",
+        .example = "pupil report runs/quickstart",
+        .min = 1,
+        .max = 1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;

@@ -1,5 +1,5 @@
-/* start.c: the engine before the work: the OpenBLAS kernel this CPU deserves, the number of threads, cores enough
- * for them, and a short sgemm that shows what one rank can do (DESIGN 5.7). */
+/* start.c: the engine before the work: the OpenBLAS kernel this CPU deserves, the number of threads, cores
+ * enough for them, and a short sgemm that shows what one rank can do (DESIGN 5.7). */
 #include "cli.h"
 
 #include "pupil/math.h"
@@ -20,19 +20,21 @@ int cli_env_rank(void)
     return 0;
 }
 
-/* OpenBLAS chooses its kernel while the program is loaded, so another choice takes another start. PUPIL_RESTARTED keeps
- * a library that ignores the wish from restarting for ever. */
+/* OpenBLAS chooses its kernel while the program is loaded, so another choice takes another start.
+ * PUPIL_RESTARTED keeps a library that ignores the wish from restarting for ever. */
 void cli_best_kernel(void)
 {
     const char *better = pupil_blas_better_kernel();
     if (!better || getenv("OPENBLAS_CORETYPE") || getenv("PUPIL_RESTARTED")) return;
     if (cli_env_rank() == 0)
-        pupil_info("OpenBLAS picked its %s kernel for this CPU, which deserves %s: restarting once with OPENBLAS_CORETYPE=%s", pupil_blas_kernel(),
-                   better, better);
+        pupil_info("OpenBLAS picked its %s kernel for this CPU, which deserves %s: restarting once with "
+                   "OPENBLAS_CORETYPE=%s",
+                   pupil_blas_kernel(), better, better);
     setenv("OPENBLAS_CORETYPE", better, 1);
     setenv("PUPIL_RESTARTED", "1", 1);
     execv("/proc/self/exe", cli_argv);
-    pupil_warn("restart failed (%s); going on with the slow kernel. Set OPENBLAS_CORETYPE=%s yourself", strerror(errno), better);
+    pupil_warn("restart failed (%s); going on with the slow kernel. Set OPENBLAS_CORETYPE=%s yourself",
+               strerror(errno), better);
 }
 
 int cli_set_threads(int64_t asked)
@@ -52,8 +54,10 @@ int cli_bound_cores(void)
 void cli_warn_binding(int cores, int threads)
 {
     if (cores >= threads) return;
-    pupil_warn("a rank may use %d core%s but has %d threads, so they take turns and it runs at about %d %% of its speed; start it with "
-               "`mpirun --bind-to none` or `--map-by slot:PE=%d`, with `srun --cpus-per-task=%d`, or set ranks.threads: %d",
+    pupil_warn("a rank may use %d core%s but has %d threads, so they take turns and it runs at about %d %% "
+               "of its speed; start it with "
+               "`mpirun --bind-to none` or `--map-by slot:PE=%d`, with `srun --cpus-per-task=%d`, or set "
+               "ranks.threads: %d",
                cores, cores == 1 ? "" : "s", threads, 100 * cores / threads, threads, threads, cores);
 }
 

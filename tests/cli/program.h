@@ -24,11 +24,13 @@ static inline void program_begin(program *p, const char *dir, const char *const 
     int n = 1;
     CHECK(argv[0] != NULL, "PUPIL_BIN is not set: run this through meson test");
     for (; words[n - 1]; n++) argv[n] = (char *)words[n - 1];
-    *p = (program){.out_path = pupil_format("%s/out-%d", dir, serial), .err_path = pupil_format("%s/err-%d", dir, serial)};
+    *p = (program){.out_path = pupil_format("%s/out-%d", dir, serial),
+                   .err_path = pupil_format("%s/err-%d", dir, serial)};
     serial++;
     p->pid = fork();
     if (p->pid != 0) return;
-    int out = open(p->out_path, O_CREAT | O_WRONLY | O_APPEND, 0600), err = open(p->err_path, O_CREAT | O_WRONLY | O_APPEND, 0600);
+    int out = open(p->out_path, O_CREAT | O_WRONLY | O_APPEND, 0600),
+        err = open(p->err_path, O_CREAT | O_WRONLY | O_APPEND, 0600);
     if (out < 0 || err < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(126);
     execv(argv[0], argv);
     _exit(127);
@@ -44,7 +46,10 @@ static inline void program_end(program *p)
     GOOD(pupil_read_file(p->err_path, 0, &p->err, &n));
 }
 
-static inline void program_free(program *p) { DROP(p->out_path, p->err_path, p->out, p->err); }
+static inline void program_free(program *p)
+{
+    DROP(p->out_path, p->err_path, p->out, p->err);
+}
 
 #define RUN(p, dir, ...)                                                                                     \
     do {                                                                                                     \

@@ -1,5 +1,5 @@
-/* What every command promises: --help with an example, one line and exit code 2 for words it does not know, all
- * mistakes of a configuration with their places, a progress line that fits its terminal. */
+/* What every command promises: --help with an example, one line and exit code 2 for words it does not know,
+ * all mistakes of a configuration with their places, a progress line that fits its terminal. */
 #include "program.h"
 
 static char *dir;
@@ -7,16 +7,30 @@ static char *dir;
 static void every_command_helps(void **state)
 {
     (void)state;
-    static const char *const all[][2] = {{"launch"}, {"run"}, {"plan"}, {"report"}, {"cache", "ls"}, {"cache", "verify"}, {"data", "scenes"},
-                                         {"data", "inspect"}, {"model", "inspect"}, {"embed"}, {"tokenize"}, {"preprocess"}, {"version"}, {"help"}};
+    static const char *const all[][2] = {{"launch"},
+                                         {"run"},
+                                         {"plan"},
+                                         {"report"},
+                                         {"cache", "ls"},
+                                         {"cache", "verify"},
+                                         {"data", "scenes"},
+                                         {"data", "inspect"},
+                                         {"model", "inspect"},
+                                         {"embed"},
+                                         {"tokenize"},
+                                         {"preprocess"},
+                                         {"version"},
+                                         {"help"}};
     program list, p;
     RUN(&list, dir, "help");
     assert_int_equal(list.code, 0);
     for (int i = 0; i < PUPIL_COUNT(all); i++) {
-        const char *words[] = {all[i][0], all[i][1] ? all[i][1] : "--help", all[i][1] ? "--help" : NULL, NULL};
+        const char *words[] = {all[i][0], all[i][1] ? all[i][1] : "--help", all[i][1] ? "--help" : NULL,
+                               NULL};
         program_begin(&p, dir, words);
         program_end(&p);
-        char *usage = pupil_format("usage: pupil %s%s%s", all[i][0], all[i][1] ? " " : "", all[i][1] ? all[i][1] : "");
+        char *usage =
+            pupil_format("usage: pupil %s%s%s", all[i][0], all[i][1] ? " " : "", all[i][1] ? all[i][1] : "");
         char *entry = pupil_format("\n  %s ", all[i][0]);
         assert_int_equal(p.code, 0);
         HOLDS(p.out, usage);
@@ -36,19 +50,25 @@ static void help_is_stable(void **state)
     (void)state;
     program p;
     RUN(&p, dir, "cache", "verify", "--help");
-    assert_string_equal(p.out, "usage: pupil cache verify [options] DIR...\n\n"
-                               "Reads every published block and checks sizes, checksums, ids and finiteness. Exit code 1 if anything is wrong.\n\n"
-                               "options:\n"
-                               "  --json                 one JSON object a folder\n"
-                               "  --drop                 withdraw broken segments, so that the next run computes them again\n\n"
-                               "example:\n  pupil cache verify runs/quickstart/cache\n");
+    assert_string_equal(
+        p.out,
+        "usage: pupil cache verify [options] DIR...\n\n"
+        "Reads every published block and checks sizes, checksums, ids and finiteness. Exit code 1 if "
+        "anything is wrong.\n\n"
+        "options:\n"
+        "  --json                 one JSON object a folder\n"
+        "  --drop                 withdraw broken segments, so that the next run computes them again\n\n"
+        "example:\n  pupil cache verify runs/quickstart/cache\n");
     program_free(&p);
 }
 
 static void pages_are_there(void **state)
 {
     (void)state;
-    static const char *const page[][2] = {{"config", "student.train.steps"}, {"cache", "journal.txt"}, {"formats", "model.safetensors"}, {"jobs", "srun"}};
+    static const char *const page[][2] = {{"config", "student.train.steps"},
+                                          {"cache", "journal.txt"},
+                                          {"formats", "model.safetensors"},
+                                          {"jobs", "srun"}};
     program p;
     for (int i = 0; i < PUPIL_COUNT(page); i++) {
         RUN(&p, dir, "help", page[i][0]);
@@ -117,7 +137,8 @@ static void all_mistakes_of_a_file(void **state)
 {
     (void)state;
     static const char *const command[] = {"plan", "launch", "run"};
-    char *conf = write_text(dir, "wrong.yaml", "run:\n  dir: x\nstudent:\n  train:\n    stepz: 3\n    lr: fast\n");
+    char *conf =
+        write_text(dir, "wrong.yaml", "run:\n  dir: x\nstudent:\n  train:\n    stepz: 3\n    lr: fast\n");
     char *first = pupil_format("%s:5:5: ", conf), *second = pupil_format("%s:6:", conf);
     program p;
     for (int i = 0; i < PUPIL_COUNT(command); i++) {
@@ -135,8 +156,12 @@ static void all_mistakes_of_a_file(void **state)
 static void missing_things_are_named(void **state)
 {
     (void)state;
-    static const char *const words[][5] = {{"model", "inspect", "/nowhere"}, {"cache", "ls", "/nowhere"}, {"report", "/nowhere"},
-                                           {"tokenize", "--merges", "/nowhere"}, {"preprocess", "--model", "/nowhere", "x.png", "--out=/nowhere/x"}};
+    static const char *const words[][5] = {
+        {"model", "inspect", "/nowhere"},
+        {"cache", "ls", "/nowhere"},
+        {"report", "/nowhere"},
+        {"tokenize", "--merges", "/nowhere"},
+        {"preprocess", "--model", "/nowhere", "x.png", "--out=/nowhere/x"}};
     program p;
     for (int i = 0; i < PUPIL_COUNT(words); i++) {
         const char *w[6] = {words[i][0], words[i][1], words[i][2], words[i][3], words[i][4], NULL};
@@ -173,8 +198,9 @@ static void progress_fits_its_terminal(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_command_helps),      cmocka_unit_test(help_is_stable),          cmocka_unit_test(pages_are_there),
-        cmocka_unit_test(wrong_words_cost_one_line), cmocka_unit_test(without_a_command),      cmocka_unit_test(all_mistakes_of_a_file),
+        cmocka_unit_test(every_command_helps),      cmocka_unit_test(help_is_stable),
+        cmocka_unit_test(pages_are_there),          cmocka_unit_test(wrong_words_cost_one_line),
+        cmocka_unit_test(without_a_command),        cmocka_unit_test(all_mistakes_of_a_file),
         cmocka_unit_test(missing_things_are_named), cmocka_unit_test(progress_fits_its_terminal),
     };
     dir = folder_new();

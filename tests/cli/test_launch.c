@@ -1,5 +1,5 @@
-/* pupil launch with an mpirun that only writes down how it was called and does what a test tells it: what is planned and
- * shown, what is passed through, what is taken out, and how ends and signals come back. */
+/* pupil launch with an mpirun that only writes down how it was called and does what a test tells it: what is
+ * planned and shown, what is passed through, what is taken out, and how ends and signals come back. */
 #include "program.h"
 
 static char *dir, *conf, *record, *path;
@@ -40,10 +40,13 @@ static int end(void **state)
 /* Launch on a plan of two ranks: rank 0 a student, rank 1 a teacher. */
 static void launch_begin(program *p, const char *what)
 {
-    char *run = pupil_format("run.dir=%s/run", dir), *teacher = pupil_format("teacher.dir=%s/teacher", dir), *cache = pupil_format("cache.dir=%s/cache", dir);
+    char *run = pupil_format("run.dir=%s/run", dir), *teacher = pupil_format("teacher.dir=%s/teacher", dir),
+         *cache = pupil_format("cache.dir=%s/cache", dir);
     setenv("FAKE_DO", what, 1);
     unlink(record);
-    program_begin(p, dir, (const char *const[]){"launch", conf, "--set", "ranks.total=2", "--set", run, "--set", teacher, "--set", cache, NULL});
+    program_begin(p, dir,
+                  (const char *const[]){"launch", conf, "--set", "ranks.total=2", "--set", run, "--set",
+                                        teacher, "--set", cache, NULL});
     DROP(run, teacher, cache);
 }
 
@@ -64,13 +67,15 @@ static void dry_run_starts_nothing(void **state)
     (void)state;
     program p;
     unlink(record);
-    RUN(&p, dir, "launch", conf, "--dry-run", "--set", "ranks.total=700", "--set", "ranks.threads=1", "--again", "--set", "run.dir=a 'b'");
+    RUN(&p, dir, "launch", conf, "--dry-run", "--set", "ranks.total=700", "--set", "ranks.threads=1",
+        "--again", "--set", "run.dir=a 'b'");
     assert_int_equal(p.code, 0);
     HOLDS(p.out, "plan ");
     HOLDS(p.out, "OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ");
     HOLDS(p.out, "OMPI_MCA_mpi_yield_when_idle=1 ");
     HOLDS(p.out, "/bin/mpirun -n 700 --bind-to none --oversubscribe ");
-    HOLDS(p.out, "tiny.yaml --set ranks.total=700 --set ranks.threads=1 --set 'run.dir=a '\\''b'\\''' --again\n");
+    HOLDS(p.out,
+          "tiny.yaml --set ranks.total=700 --set ranks.threads=1 --set 'run.dir=a '\\''b'\\''' --again\n");
     CHECK(!pupil_exists(record), "--dry-run started mpirun");
     program_free(&p);
 }
@@ -102,7 +107,8 @@ static void streams_pass_unchanged(void **state)
 {
     (void)state;
     program p;
-    launch(&p, "printf 'out -- of --------- it\\n---\\n'; printf '\\rstep 1\\033[K' >&2; printf '\\r-- 2\\033[K--\\nmpirun: other\\nm' >&2");
+    launch(&p, "printf 'out -- of --------- it\\n---\\n'; printf '\\rstep 1\\033[K' >&2; printf '\\r-- "
+               "2\\033[K--\\nmpirun: other\\nm' >&2");
     assert_int_equal(p.code, 0);
     HOLDS(p.out, "\nout -- of --------- it\n---\n");
     assert_string_equal(p.err, "\rstep 1\033[K\r-- 2\033[K--\nmpirun: other\nm\n");
@@ -115,8 +121,10 @@ static void exit_codes_come_back(void **state)
     static const int code[][2] = {{0, 0}, {1, 1}, {2, 2}, {75, 75}, {3, 1}, {139, 1}};
     program p;
     for (int i = 0; i < PUPIL_COUNT(code); i++) {
-        char *what = pupil_format("echo 'error: from a rank' >&2; printf '\\n%s\\nPrimary job  terminated normally, but 1 process returned\\na non-zero exit code.\\n%s\\n' >&2; exit %d",
-                                  DASHES, DASHES, code[i][0]);
+        char *what =
+            pupil_format("echo 'error: from a rank' >&2; printf '\\n%s\\nPrimary job  terminated normally, "
+                         "but 1 process returned\\na non-zero exit code.\\n%s\\n' >&2; exit %d",
+                         DASHES, DASHES, code[i][0]);
         launch(&p, what);
         CHECK(p.code == code[i][1], "mpirun's %d became %d", code[i][0], p.code);
         HOLDS(p.err, "error: from a rank\n");
@@ -132,10 +140,17 @@ static void a_killed_rank_gets_one_line(void **state)
 {
     (void)state;
     program p;
-    launch(&p, "printf '\\rstep 9 of 20\\033[K" DASHES "\\nPrimary job  terminated normally, but 1 process returned\\na non-zero exit code.\\n" DASHES "\\n' >&2;"
-               "printf -- '" DASHES "\\nmpirun noticed that process rank 1 with PID 77 on node n1 exited on signal 9 (Killed).\\n" DASHES "\\n' >&2; exit 137");
+    launch(
+        &p,
+        "printf '\\rstep 9 of 20\\033[K" DASHES
+        "\\nPrimary job  terminated normally, but 1 process returned\\na non-zero exit code.\\n" DASHES
+        "\\n' >&2;"
+        "printf -- '" DASHES
+        "\\nmpirun noticed that process rank 1 with PID 77 on node n1 exited on signal 9 (Killed).\\n" DASHES
+        "\\n' >&2; exit 137");
     assert_int_equal(p.code, 1);
-    assert_string_equal(p.err, "\rstep 9 of 20\033[K\nerror: rank 1 (teacher) was killed by signal 9 (Killed); run the same command again to resume from the last "
+    assert_string_equal(p.err, "\rstep 9 of 20\033[K\nerror: rank 1 (teacher) was killed by signal 9 "
+                               "(Killed); run the same command again to resume from the last "
                                "checkpoint\n");
     program_free(&p);
 }
@@ -144,7 +159,8 @@ static void other_banners_are_shown(void **state)
 {
     (void)state;
     program p;
-    launch(&p, "printf -- '" DASHES "\\nORTE does not know how to reach node n9.\\n" DASHES "\\n' >&2; exit 1");
+    launch(&p,
+           "printf -- '" DASHES "\\nORTE does not know how to reach node n9.\\n" DASHES "\\n' >&2; exit 1");
     assert_int_equal(p.code, 1);
     assert_string_equal(p.err, DASHES "\nORTE does not know how to reach node n9.\n" DASHES "\n");
     program_free(&p);
@@ -159,7 +175,9 @@ static void stop_becomes_usr1(void **state)
     static const int sig[] = {SIGINT, SIGTERM, SIGUSR1};
     program p;
     char *ready = pupil_join(dir, "ready");
-    char *what = pupil_format("trap 'echo mpirun: Forwarding signal 10 to job; exit 75' USR1; trap 'exit 9' INT TERM; : >%s; while :; do sleep 0.05; done", ready);
+    char *what = pupil_format("trap 'echo mpirun: Forwarding signal 10 to job; exit 75' USR1; trap 'exit 9' "
+                              "INT TERM; : >%s; while :; do sleep 0.05; done",
+                              ready);
     for (int i = 0; i < PUPIL_COUNT(sig); i++) {
         unlink(ready);
         launch_begin(&p, what);
@@ -179,7 +197,8 @@ static void a_second_stop_ends_it(void **state)
     (void)state;
     program p;
     char *ready = pupil_join(dir, "ready2"), *seen = pupil_join(dir, "seen2");
-    char *what = pupil_format("trap ': >%s' USR1; trap 'exit 143' TERM; : >%s; while :; do sleep 0.05; done", seen, ready);
+    char *what = pupil_format("trap ': >%s' USR1; trap 'exit 143' TERM; : >%s; while :; do sleep 0.05; done",
+                              seen, ready);
     launch_begin(&p, what);
     wait_for(ready);
     kill(p.pid, SIGTERM);
@@ -219,11 +238,16 @@ static void inside_mpirun(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dry_run_starts_nothing),      cmocka_unit_test(the_command_and_its_surroundings),
-        cmocka_unit_test(streams_pass_unchanged),      cmocka_unit_test(exit_codes_come_back),
-        cmocka_unit_test(a_killed_rank_gets_one_line), cmocka_unit_test(other_banners_are_shown),
-        cmocka_unit_test(stop_becomes_usr1),           cmocka_unit_test(a_second_stop_ends_it),
-        cmocka_unit_test(without_mpirun),              cmocka_unit_test(inside_mpirun),
+        cmocka_unit_test(dry_run_starts_nothing),
+        cmocka_unit_test(the_command_and_its_surroundings),
+        cmocka_unit_test(streams_pass_unchanged),
+        cmocka_unit_test(exit_codes_come_back),
+        cmocka_unit_test(a_killed_rank_gets_one_line),
+        cmocka_unit_test(other_banners_are_shown),
+        cmocka_unit_test(stop_becomes_usr1),
+        cmocka_unit_test(a_second_stop_ends_it),
+        cmocka_unit_test(without_mpirun),
+        cmocka_unit_test(inside_mpirun),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -1,5 +1,5 @@
-/* The commands that compute: ids, pixels and embeddings against the reference data, what is said of a model, and
- * the restart with the OpenBLAS kernel this CPU deserves. */
+/* The commands that compute: ids, pixels and embeddings against the reference data, what is said of a model,
+ * and the restart with the OpenBLAS kernel this CPU deserves. */
 #include "program.h"
 
 #include "pupil/data.h"
@@ -13,7 +13,8 @@ static char *dir;
 static void tokenize_gives_the_reference_ids(void **state)
 {
     (void)state;
-    char *merges = oracle_path("tokenizer/bpe_simple_vocab_16e6.txt.gz"), *file = oracle_path("tokenizer/tokens.json");
+    char *merges = oracle_path("tokenizer/bpe_simple_vocab_16e6.txt.gz"),
+         *file = oracle_path("tokenizer/tokens.json");
     if (!merges || !file) skip();
     json_t *root = json_load_file(file, 0, NULL), *list = json_object_get(root, "strings"), *one;
     pupil_buf text = {0}, want = {0};
@@ -22,9 +23,11 @@ static void tokenize_gives_the_reference_ids(void **state)
     {
         const char *s = json_string_value(json_object_get(one, "text"));
         json_t *ids = json_object_get(one, "ids"), *id;
-        if (!s || strpbrk(s, "\n\r") || strlen(s) != json_string_length(json_object_get(one, "text"))) continue;
+        if (!s || strpbrk(s, "\n\r") || strlen(s) != json_string_length(json_object_get(one, "text")))
+            continue;
         pupil_buf_printf(&text, "%s\n", s);
-        json_array_foreach(ids, i, id) pupil_buf_printf(&want, "%s%d", i ? ", " : "[", (int)json_integer_value(id));
+        json_array_foreach(ids, i, id)
+            pupil_buf_printf(&want, "%s%d", i ? ", " : "[", (int)json_integer_value(id));
         pupil_buf_puts(&want, "]\n");
     }
     CHECK(want.len > 1000, "the reference file holds no usable texts");
@@ -35,7 +38,8 @@ static void tokenize_gives_the_reference_ids(void **state)
     assert_string_equal(p.out, want.s);
     program_free(&p);
     RUN(&p, dir, "tokenize", "--merges", merges, "--context", "3", lines);
-    for (char *at = p.out; (at = strchr(at, '[')); at++) CHECK(strtol(at + 1, NULL, 10) == 49406, "%.40s", at);
+    for (char *at = p.out; (at = strchr(at, '[')); at++)
+        CHECK(strtol(at + 1, NULL, 10) == 49406, "%.40s", at);
     program_free(&p);
     json_decref(root);
     DROP(merges, file, lines, text.s, want.s);
@@ -44,7 +48,9 @@ static void tokenize_gives_the_reference_ids(void **state)
 static void preprocess_gives_the_towers_pixels(void **state)
 {
     (void)state;
-    char *model = oracle_path("models/a_gelu/open_clip"), *jpeg = oracle_path("preprocess/images/baseline_420.jpg"), *webp = oracle_path("preprocess/images/alpha.webp");
+    char *model = oracle_path("models/a_gelu/open_clip"),
+         *jpeg = oracle_path("preprocess/images/baseline_420.jpg"),
+         *webp = oracle_path("preprocess/images/alpha.webp");
     if (!model || !jpeg || !webp) skip();
     enum { S = 64, ONE = 3 * S * S };
     char *out = pupil_join(dir, "pixels.h5"), *bytes;
@@ -74,7 +80,9 @@ static void preprocess_gives_the_towers_pixels(void **state)
         pupil_image_free(&im);
         pupil_free(&bytes);
     }
-    for (int i = 0; i < 2 * ONE; i++) CHECK(fabsf(got[i] - want[i]) < 1e-6f, "pixel %d: %g, expected %g", i, (double)got[i], (double)want[i]);
+    for (int i = 0; i < 2 * ONE; i++)
+        CHECK(fabsf(got[i] - want[i]) < 1e-6f, "pixel %d: %g, expected %g", i, (double)got[i],
+              (double)want[i]);
     unlink(out);
     RUN(&p, dir, "preprocess", "--model", model, jpeg, model, "--out", out); /* a folder is no picture */
     CHECK(p.code != 0 && !pupil_exists(out), "a failed preprocess left its output");
@@ -126,14 +134,21 @@ static void inspect_counts_what_is_there(void **state)
     assert_int_equal(p.code, 0);
     json_t *root = json_loads(p.out, 0, NULL), *params = json_object_get(root, "params");
     CHECK(root != NULL, "not JSON: %s", p.out);
-    int64_t image = json_integer_value(json_object_get(params, "image")), text = json_integer_value(json_object_get(params, "text"));
-    /* a patch convolution, class and positions, two norms, 3 blocks and a projection of width 64; text alike */
+    int64_t image = json_integer_value(json_object_get(params, "image")),
+            text = json_integer_value(json_object_get(params, "text"));
+    /* a patch convolution, class and positions, two norms, 3 blocks and a projection of width 64; text alike
+     */
     int64_t block = 12 * 64 * 64 + 13 * 64;
     assert_int_equal(image, 64 * 768 + 64 + 17 * 64 + 4 * 64 + 3 * block + 64 * 64);
     assert_int_equal(text, 512 * 64 + 77 * 64 + 2 * 64 + 2 * block + 64 * 64);
     assert_int_equal(json_integer_value(json_object_get(params, "all")), image + text + 1);
-    CHECK(json_number_value(json_object_get(json_object_get(root, "flops"), "image")) > 2.0 * 17 * 3 * 12 * 64 * 64, "FLOPs");
-    assert_string_equal(json_string_value(json_object_get(json_object_get(json_object_get(root, "config"), "preprocess_cfg"), "interpolation")), "bicubic");
+    CHECK(json_number_value(json_object_get(json_object_get(root, "flops"), "image")) >
+              2.0 * 17 * 3 * 12 * 64 * 64,
+          "FLOPs");
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(json_object_get(root, "config"), "preprocess_cfg"),
+                                          "interpolation")),
+        "bicubic");
     json_decref(root);
     program_free(&p);
     RUN(&p, dir, "model", "inspect", model);
@@ -163,8 +178,10 @@ static void the_kernel_this_cpu_deserves(void **state)
         LACKS(p.err, "restarting");
     }
     program_free(&p);
-    static const char *const settled[][2] = {{"OPENBLAS_CORETYPE", "Haswell"}, {"PUPIL_RESTARTED", "1"}, {"OMPI_COMM_WORLD_RANK", "3"}};
-    for (int i = 0; i < PUPIL_COUNT(settled); i++) { /* a choice that was made, a restart that was, a rank that is not the first */
+    static const char *const settled[][2] = {
+        {"OPENBLAS_CORETYPE", "Haswell"}, {"PUPIL_RESTARTED", "1"}, {"OMPI_COMM_WORLD_RANK", "3"}};
+    for (int i = 0; i < PUPIL_COUNT(settled);
+         i++) { /* a choice that was made, a restart that was, a rank that is not the first */
         setenv(settled[i][0], settled[i][1], 1);
         RUN(&p, dir, "embed", "--model", "/nowhere", "--tensors", "x", "--out", "y");
         LACKS(p.err, "restarting");
@@ -178,7 +195,8 @@ static void the_kernel_this_cpu_deserves(void **state)
 static void scenes_can_be_written_and_looked_at(void **state)
 {
     (void)state;
-    char *out = pupil_join(dir, "scenes"), *tar = pupil_join(out, "train-000000.tar"), *conf = pupil_join(getenv("PUPIL_SOURCE"), "tests/role/tiny.yaml");
+    char *out = pupil_join(dir, "scenes"), *tar = pupil_join(out, "train-000000.tar"),
+         *conf = pupil_join(getenv("PUPIL_SOURCE"), "tests/role/tiny.yaml");
     char *pictures = pupil_join(dir, "pictures"), **names;
     int n;
     program p;
@@ -200,9 +218,12 @@ static void scenes_can_be_written_and_looked_at(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tokenize_gives_the_reference_ids),   cmocka_unit_test(preprocess_gives_the_towers_pixels),
-        cmocka_unit_test(embed_gives_the_reference_features), cmocka_unit_test(inspect_counts_what_is_there),
-        cmocka_unit_test(the_kernel_this_cpu_deserves),       cmocka_unit_test(scenes_can_be_written_and_looked_at),
+        cmocka_unit_test(tokenize_gives_the_reference_ids),
+        cmocka_unit_test(preprocess_gives_the_towers_pixels),
+        cmocka_unit_test(embed_gives_the_reference_features),
+        cmocka_unit_test(inspect_counts_what_is_there),
+        cmocka_unit_test(the_kernel_this_cpu_deserves),
+        cmocka_unit_test(scenes_can_be_written_and_looked_at),
     };
     dir = folder_new();
     int r = cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,7 @@
 
 #include "pupil/math.h"
 
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define PUPIL_CLONES __attribute__((noinline, target_clones("avx512f", "avx2", "default")))
 #else
 #define PUPIL_CLONES __attribute__((noinline))

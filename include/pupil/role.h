@@ -10,6 +10,8 @@
 
 #include "pupil/base.h"
 #include "pupil/conf.h"
+#include "pupil/data.h"
+#include "pupil/model.h"
 #include "pupil/par.h"
 
 /** What a job will do and what it costs; made from settings and data alone. */
@@ -45,5 +47,8 @@ int pupil_role_run(const pupil_conf *conf, bool again);
  *  writes image_features, text_features [N,embed_dim] (before normalisation) and logit_scale (the parameter's exp).
  *  model_dir: model.safetensors + config.json. Not collective. */
 int pupil_role_embed(const char *model_dir, const char *in, const char *out);
+
+/** How a tower of this architecture wants its pixels. Not collective. */
+pupil_preprocess pupil_role_preprocess(const pupil_arch *a);
 
 #endif

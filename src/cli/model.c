@@ -227,18 +227,6 @@ static int write_pixels(const char *path, const float *pixels, int64_t n, int64_
     return r;
 }
 
-static pupil_preprocess preprocess_of(const pupil_arch *a)
-{
-    pupil_preprocess p = pupil_preprocess_default((int)a->image_size);
-    memcpy(p.mean, a->mean, sizeof p.mean);
-    memcpy(p.std, a->std, sizeof p.std);
-    p.bilinear = !strcmp(a->interpolation, "bilinear");
-    p.mode = !strcmp(a->resize_mode, "squash")    ? PUPIL_RESIZE_SQUASH
-             : !strcmp(a->resize_mode, "longest") ? PUPIL_RESIZE_LONGEST
-                                                  : PUPIL_RESIZE_SHORTEST;
-    return p;
-}
-
 int cmd_preprocess(int argc, char **argv)
 {
     const char *model = NULL, *out = NULL;
@@ -263,7 +251,7 @@ int cmd_preprocess(int argc, char **argv)
                           !model ? "model DIR" : "out OUT.h5");
     pupil_arch arch;
     PUPIL_TRY(pupil_model_dir_arch(model, &arch));
-    pupil_preprocess p = preprocess_of(&arch);
+    pupil_preprocess p = pupil_role_preprocess(&arch);
     size_t one = 3 * (size_t)p.size * (size_t)p.size;
     uint8_t *u8 = pupil_alloc(one);
     float *pixels = pupil_alloc((size_t)n * one * sizeof *pixels);

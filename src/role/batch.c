@@ -22,7 +22,7 @@ void batch_free(batch *b)
 
 int batch_images(batch *b, const job *j, const pupil_arch *a, pupil_split split, const int64_t *sample, int64_t n)
 {
-    pupil_preprocess p = job_preprocess(a);
+    pupil_preprocess p = pupil_role_preprocess(a);
     for (int64_t i = 0; i < n; i++) {
         pupil_image im;
         PUPIL_TRY(pupil_dataset_image(j->data, split, sample[i], &im));

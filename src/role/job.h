@@ -34,7 +34,6 @@ void job_close(job *j);
 int job_open_cache(job *j);       /* after the teacher exists: identity, cache. Collective. */
 int job_note_phase(job *j, const char *name, double seconds, double pairs);
 int job_write_run_json(const job *j);
-pupil_preprocess job_preprocess(const pupil_arch *a);
 pupil_order job_order(const job *j, uint64_t seed);
 /* Digest of what must not change within a training: settings of `sections`, data, tokenizer, cache. */
 void job_digest(const job *j, const char *const *sections, int n, char ret_hex[65]);

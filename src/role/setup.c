@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-pupil_preprocess job_preprocess(const pupil_arch *a)
+pupil_preprocess pupil_role_preprocess(const pupil_arch *a)
 {
     pupil_preprocess p = pupil_preprocess_default((int)a->image_size);
     memcpy(p.mean, a->mean, sizeof p.mean);
@@ -176,7 +176,7 @@ static void add_identity(const job *j, pupil_identity *id)
     char hex[65];
     pupil_arch_to_json(&j->teacher_arch, &arch);
     pupil_sha256_of(arch.s, arch.len, hex);
-    pupil_preprocess p = job_preprocess(&j->teacher_arch);
+    pupil_preprocess p = pupil_role_preprocess(&j->teacher_arch);
     pupil_preprocess_text(&p, &pre);
     pupil_identity_add(id, "format", "1");
     pupil_identity_add(id, "teacher.weights", "%s", j->teacher_digest);

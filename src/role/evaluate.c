@@ -297,6 +297,11 @@ int evaluate(job *j, const pupil_clip *student, const float *params)
         r = ask_student(&e, &(embedder){student, params, "student"});
     }
     if (r == 0 && j->plan.teacher) r = ask_teacher(&e);
+    if (r == 0 && job_leads(j) && e.n_pairs && j->conf->eval.pixel_baseline) {
+        ranker *k = &e.r.rank[e.r.n_rank++];
+        *k = (ranker){.name = "pixel nearest neighbour", .r1_only = true};
+        r = pixel_retrieval(j, e.n_pairs, &k->image_to_text.r1);
+    }
     r = pupil_agree(j->world, r);
     if (r == 0 && job_leads(j)) {
         r = results_write(j, &e.r);

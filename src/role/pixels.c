@@ -1,5 +1,5 @@
-/* pixels.c: the baseline that has learned nothing. A question is answered as the same question (or else one of its
- * type) was answered about the training picture nearest in pixels, at 32 x 32. */
+/* pixels.c: the baseline that has learned nothing, at 32 x 32. A question is answered as the same question (or else one
+ * of its type) was answered about the training picture nearest in pixels; a picture gets that one's caption. */
 #include "results.h"
 
 #include "pupil/math.h"
@@ -9,18 +9,23 @@
 
 enum { SIDE = 32, PIXELS = 3 * SIDE * SIDE, RUN = 64 };
 
+static int thumbnail(const job *j, pupil_split split, int64_t sample, uint8_t u8[PIXELS])
+{
+    pupil_preprocess p = pupil_preprocess_default(SIDE);
+    pupil_image im;
+    p.mode = PUPIL_RESIZE_SQUASH;
+    PUPIL_TRY(pupil_dataset_image(j->data, split, sample, &im));
+    int r = pupil_preprocess_u8(&p, &im, u8);
+    pupil_image_free(&im);
+    return r;
+}
+
 /* Pictures as centred float rows [n, PIXELS]; half[i] = |row|^2 / 2. */
 static int thumbnails(const job *j, pupil_split split, const int64_t *image, int64_t n, float *row, float *half)
 {
-    pupil_preprocess p = pupil_preprocess_default(SIDE);
     uint8_t u8[PIXELS];
-    p.mode = PUPIL_RESIZE_SQUASH;
     for (int64_t i = 0; i < n; i++) {
-        pupil_image im;
-        PUPIL_TRY(pupil_dataset_image(j->data, split, image[i], &im));
-        int r = pupil_preprocess_u8(&p, &im, u8);
-        pupil_image_free(&im);
-        PUPIL_TRY(r);
+        PUPIL_TRY(thumbnail(j, split, image[i], u8));
         double s = 0;
         for (int k = 0; k < PIXELS; k++) {
             float x = ((float)u8[k] - 127.5f) / 127.5f;
@@ -97,5 +102,32 @@ int pixel_answers(const job *j, const asked *train, const asked *test, const pup
     pupil_free(&b);
     pupil_free(&half);
     pupil_free(&near);
+    return r;
+}
+
+/* Thumbnails of samples 0 .. n-1, and their captions as numbers that are equal where the captions are. */
+static int captioned(const job *j, pupil_split split, int64_t n, uint8_t *u8, int64_t *label)
+{
+    for (int64_t i = 0; i < n; i++) {
+        char *text;
+        PUPIL_TRY(thumbnail(j, split, i, u8 + i * PIXELS));
+        PUPIL_TRY(pupil_dataset_caption(j->data, split, i, 0, &text));
+        uint64_t h = 14695981039346656037u; /* FNV-1a */
+        for (const char *p = text; *p; p++) h = (h ^ (uint8_t)*p) * 1099511628211u;
+        label[i] = (int64_t)h;
+        pupil_free(&text);
+    }
+    return 0;
+}
+
+int pixel_retrieval(const job *j, int64_t pairs, double *ret_r1)
+{
+    int64_t n = pupil_dataset_count(j->data, PUPIL_TRAIN), *label = pupil_alloc((size_t)(n + pairs) * sizeof *label);
+    uint8_t *u8 = pupil_alloc((size_t)((n + pairs) * PIXELS));
+    int r = captioned(j, PUPIL_TRAIN, n, u8, label);
+    if (r == 0) r = captioned(j, PUPIL_TEST, pairs, u8 + n * PIXELS, label + n);
+    if (r == 0) *ret_r1 = pupil_pixel_nearest(u8, label, n, u8 + n * PIXELS, label + n, pairs, PIXELS);
+    pupil_free(&u8);
+    pupil_free(&label);
     return r;
 }

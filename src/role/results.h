@@ -18,6 +18,9 @@ typedef struct {
 /* The pixel baseline's answer (index in the list) to each test question. Not collective. */
 int pixel_answers(const job *j, const asked *train, const asked *test, const pupil_answers *list, int32_t *ret);
 
+/* R@1 of giving each of the first `pairs` held-out pictures the caption of the training picture nearest in pixels. */
+int pixel_retrieval(const job *j, int64_t pairs, double *ret_r1);
+
 /* One answerer of the test questions. */
 typedef struct {
     const char *name;

@@ -31,16 +31,27 @@ fi
 missing=$(missing_of $packages)
 # shellcheck disable=SC2086
 wanted=$(missing_of $optional)
-[ -n "$missing$wanted" ] || exit 0
+
+check_meson() { # Ubuntu before 23.04 has an older one
+  case $(meson --version) in
+  0.*)
+    echo "error: meson $(meson --version) is too old, 1.0 is needed: python3 -m pip install --user 'meson>=1.0', and put ~/.local/bin first in PATH" >&2
+    exit 1
+    ;;
+  esac
+}
+if [ -z "$missing$wanted" ]; then
+  check_meson
+  exit 0
+fi
 
 as_root=
 if [ "$(id -u)" != 0 ]; then
   as_root=sudo
   if ! command -v sudo >/dev/null; then
-    echo "These packages are missing and this user cannot install them; ask root to run:" >&2
-    echo "  apt-get install $missing" >&2
-    [ -n "$missing" ] || exit 0
-    exit 1
+    [ -z "$missing" ] || echo "error: packages are missing, and there is no sudo; as root: apt-get install $missing" >&2
+    [ -z "$missing" ] || exit 1
+    exit 0
   fi
 fi
 log=$(mktemp)
@@ -71,3 +82,4 @@ if [ -n "$wanted" ]; then
   # shellcheck disable=SC2086
   install $wanted || echo "note: optional $wanted could not be installed; the tests that use it are skipped"
 fi
+check_meson

@@ -8,7 +8,6 @@
 #include "pupil/store.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { CAPTION_TOKENS = 15 }; /* a usual caption, for FLOPs */

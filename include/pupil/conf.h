@@ -40,11 +40,11 @@ typedef struct {
 typedef struct {
     pupil_source source;
     pupil_conf_scenes scenes;
-    pupil_strings train, test;             /* webdataset: tar paths, with {000..123} braces */
+    pupil_strings train, test;                /* webdataset: tar paths, with {000..123} braces */
     pupil_conf_vqa_files vqa_train, vqa_test; /* webdataset: questions about train and test images */
-    int64_t block;                         /* samples a block: the unit of shuffling and of the cache */
-    int64_t window;                        /* blocks shuffled together */
-    bool skip_bad;                         /* on_error: skip | stop */
+    int64_t block;                            /* samples a block: the unit of shuffling and of the cache */
+    int64_t window;                           /* blocks shuffled together */
+    bool skip_bad;                            /* on_error: skip | stop */
 } pupil_conf_data;
 
 typedef struct {
@@ -66,14 +66,14 @@ typedef struct {
     int64_t batch_size; /* global, pairs */
     int64_t slots;      /* fixed micro-batches a global batch is cut into; a power of two */
     double lr, wd, beta1, beta2, eps;
-    int64_t warmup; /* steps */
+    int64_t warmup;        /* steps */
     double grad_clip_norm; /* 0: no clipping */
     int64_t seed;
     bool recompute; /* recompute a slot's activations in backward instead of keeping them */
 } pupil_conf_train;
 
 typedef struct {
-    char *dir;       /* folder with model.safetensors + config.json (+ merges.txt); made here if train.steps > 0 */
+    char *dir; /* folder with model.safetensors + config.json (+ merges.txt); made here if train.steps > 0 */
     bool train_here; /* the section teacher.train was given: a missing teacher is trained from scratch */
     pupil_conf_model model;
     pupil_conf_train train;
@@ -134,21 +134,24 @@ typedef struct {
 } pupil_conf;
 
 /** Load and check a file. `sets` are n "a.b=v" overrides (named "--set" in messages).
- *  All errors of the file are found in one go; each is one line
- *  "file:line:column: what, what was expected[, did you mean X]", appended to `errors` (borrowed).
- *  0, or PUPIL_EUSER with at least one line in `errors` (also when the file is missing or not YAML). */
+ *  All errors of the file and the overrides are found in one go (the first 100 are shown); each is one line
+ *  "file:line:column: what, what was expected[, did you mean X?]", appended to `errors` (borrowed).
+ *  Settings that contradict each other are errors too, at the key that would have to change or the one that
+ *  asks for it. 0, or PUPIL_EUSER with at least one line in `errors` (also: the file is missing or not YAML). */
 int pupil_conf_load(const char *path, const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors);
 /** The same from text, `path` being only its name in messages. */
 int pupil_conf_parse(const char *path, const char *text, const char *const *sets, int n, pupil_conf **ret,
                      pupil_buf *errors);
 void pupil_conf_free(pupil_conf **c);
 
-/** The resolved settings as canonical YAML: every key, in table order, values as they read back equal. */
+/** The resolved settings as canonical YAML, in table order, which reads back equal. Left out are only keys that
+ *  would contradict the others (data.scenes beside tars, teacher.train where no teacher is trained, ...). */
 void pupil_conf_print(const pupil_conf *c, pupil_buf *out);
 /** Like pupil_conf_print() but only keys below the dotted prefix (e.g. "data"), for identities. */
 void pupil_conf_print_section(const pupil_conf *c, const char *prefix, pupil_buf *out);
-/** Lines "key: old -> new" for all keys in which a and b differ, except keys that may change between two
- *  runs of one run directory (ranks.*, run.mode, run.checkpoint_*, ...: flagged in the table). Count. */
+/** "key: old -> new", joined by "; ", for all keys in which a and b differ, except keys that may change
+ *  between two runs of one run directory (ranks.*, run.mode, run.checkpoint_*, ...: flagged in the table).
+ *  Returns how many. */
 int pupil_conf_diff(const pupil_conf *a, const pupil_conf *b, pupil_buf *out);
 /** `pupil help config`: every key with type, default, range and sentence. */
 void pupil_conf_help(pupil_buf *out);

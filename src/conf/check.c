@@ -1,4 +1,6 @@
-/* check.c: what one key says of another. Each contradiction is reported at the key that would have to change. */
+/* check.c: what one key says of another. Each contradiction is reported at the key that would have to change,
+ * or at the key that asks for it where that one is not given. A key that was refused already is not judged
+ * again. */
 #include "schema.h"
 
 #include <string.h>
@@ -6,90 +8,241 @@
 typedef struct {
     const pupil_conf *c;
     const place *at;
-    pupil_buf *errors;
-    int count;
+    problems *p;
 } check;
 
-static const place *place_of(const check *k, const char *key)
+static place place_of(const check *k, const char *key)
 {
-    int i = schema_find(key);
-    PUPIL_REQUIRE(i >= 0);
-    return &k->at[i];
+    int i = key ? schema_find(key) : -1;
+    PUPIL_REQUIRE(i >= 0 || !key);
+    return i >= 0 ? k->at[i] : (place){0};
 }
 
-static bool given(const check *k, const char *key) { return place_of(k, key)->line != 0; }
-
-/* One line at `key`, or at the file where the key is not given. */
-static void wrong(check *k, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static void wrong(check *k, const char *key, const char *fmt, ...)
+static bool given(const check *k, const char *key)
 {
+    return place_of(k, key).line != 0;
+}
+
+/* Some key that begins with `prefix` was refused already: what it was meant to be is not known. */
+static bool refused(const check *k, const char *prefix)
+{
+    for (int i = 0; i < schema_n; i++)
+        if (k->at[i].bad && !strncmp(schema[i].key, prefix, strlen(prefix))) return true;
+    return false;
+}
+
+/* `because` (may be NULL): the other key of the contradiction. */
+static void wrong(check *k, const char *key, const char *because, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+static void wrong(check *k, const char *key, const char *because, const char *fmt, ...)
+{
+    place at = place_of(k, key), other = place_of(k, because);
+    if (at.bad || other.bad) return;
+    if (!at.line) at = other;
+    if (!at.line) at = (place){.file = k->c->file, .line = 1, .column = 1};
     char text[512];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    const place *p = place_of(k, key);
-    if (p->line > 0) pupil_buf_printf(k->errors, "%s:%d:%d: %s: %s\n", p->file, p->line, p->column, key, text);
-    else if (p->line < 0) pupil_buf_printf(k->errors, "%s: %s\n", p->file, text);
-    else pupil_buf_printf(k->errors, "%s:1:1: %s: %s\n", k->c->file, key, text);
-    k->count++;
+    problem(k->p, at, "%s: %s", key, text);
 }
 
+/* "student" and ".train.steps" joined; a fresh name for as long as the caller keeps `name`. */
+typedef struct {
+    char s[64];
+} name;
+static name of(const char *who, const char *rest)
+{
+    name n;
+    snprintf(n.s, sizeof n.s, "%s%s", who, rest);
+    return n;
+}
+
+/* ---- models ------------------------------------------------------------------------------------- */
+static void check_sizes_given(check *k, const char *who, const pupil_conf_model *m)
+{
+    const struct {
+        const char *key;
+        int64_t value;
+    } size[] = {{".model.image_size", m->image_size},     {".model.patch_size", m->patch_size},
+                {".model.vision_width", m->vision_width}, {".model.vision_layers", m->vision_layers},
+                {".model.text_width", m->text_width},     {".model.text_layers", m->text_layers},
+                {".model.embed_dim", m->embed_dim}};
+    pupil_buf missing = {0};
+    name because = {""};
+    for (int i = 0; i < PUPIL_COUNT(size); i++) {
+        name key = of(who, size[i].key);
+        if (given(k, key.s)) because = key;
+        else pupil_buf_printf(&missing, "%s%s", missing.len ? ", " : "", size[i].key + strlen(".model."));
+    }
+    if (!m->name && missing.len)
+        wrong(k, of(who, ".model.name").s, because.s[0] ? because.s : NULL,
+              "missing, and so %s %s: expected a preset, or these sizes",
+              strchr(missing.s, ',') ? "are" : "is", missing.s);
+    pupil_buf_free(&missing);
+}
+
+/* A student without a word about its model is not trained: settings may be of data alone. */
+static bool described(const check *k, const char *section)
+{
+    for (int i = 0; i < schema_n; i++)
+        if (k->at[i].line && !strncmp(schema[i].key, section, strlen(section))) return true;
+    return false;
+}
+
+static void check_divides(check *k, name width, int64_t w, name part, int64_t n)
+{
+    if (w > 0 && n > 0 && w % n)
+        wrong(k, width.s, part.s, "%lld, expected a multiple of %s (%lld)", (long long)w,
+              strrchr(part.s, '.') + 1, (long long)n);
+}
+
+static void check_model(check *k, const char *who, const pupil_conf_model *m)
+{
+    check_sizes_given(k, who, m);
+    check_divides(k, of(who, ".model.image_size"), m->image_size, of(who, ".model.patch_size"),
+                  m->patch_size);
+    check_divides(k, of(who, ".model.vision_width"), m->vision_width, of(who, ".model.vision_head_width"),
+                  m->vision_head_width ? m->vision_head_width : 64);
+    int64_t heads = m->text_heads;
+    if (heads == 0 && !m->name) heads = PUPIL_MAX((int64_t)1, m->text_width / 64);
+    check_divides(k, of(who, ".model.text_width"), m->text_width, of(who, ".model.text_heads"), heads);
+}
+
+/* ---- training ----------------------------------------------------------------------------------- */
 static void check_train(check *k, const char *who, const pupil_conf_train *t)
 {
-    char slots[64], warmup[64];
-    snprintf(slots, sizeof slots, "%s.train.slots", who);
-    snprintf(warmup, sizeof warmup, "%s.train.warmup", who);
-    if (t->slots & (t->slots - 1)) wrong(k, slots, "%lld, expected a power of two", (long long)t->slots);
+    name slots = of(who, ".train.slots"), batch = of(who, ".train.batch_size"),
+         steps = of(who, ".train.steps");
+    if (t->slots & (t->slots - 1))
+        wrong(k, slots.s, NULL, "%lld, expected a power of two", (long long)t->slots);
     else if (t->batch_size % t->slots)
-        wrong(k, slots, "%lld slots do not divide batch_size %lld, expected a power of two that does", (long long)t->slots, (long long)t->batch_size);
-    if (t->steps > 0 && t->warmup > t->steps) wrong(k, warmup, "%lld steps of warm-up but only %lld steps, expected fewer", (long long)t->warmup, (long long)t->steps);
+        wrong(k, batch.s, slots.s, "%lld, expected a multiple of slots (%lld)", (long long)t->batch_size,
+              (long long)t->slots);
+    if (t->steps > 0 && t->warmup > t->steps)
+        wrong(k, of(who, ".train.warmup").s, steps.s, "%lld, expected at most steps (%lld)",
+              (long long)t->warmup, (long long)t->steps);
+    bool scenes = k->c->data.source == PUPIL_SOURCE_SCENES;
+    bool for_once = place_of(k, "data.scenes.train").line < 0; /* --set: to look at a few, not to train */
+    if (scenes && !for_once && t->batch_size > k->c->data.scenes.train)
+        wrong(k, batch.s, "data.scenes.train", "%lld, expected at most data.scenes.train (%lld)",
+              (long long)t->batch_size, (long long)k->c->data.scenes.train);
+}
+
+/* ---- data --------------------------------------------------------------------------------------- */
+static void check_questions(check *k)
+{
+    static const char *const questions[] = {"data.vqa_train.questions", "data.vqa_test.questions"};
+    static const char *const annotations[] = {"data.vqa_train.annotations", "data.vqa_test.annotations"};
+    const pupil_conf_vqa_files *v[] = {&k->c->data.vqa_train, &k->c->data.vqa_test};
+    bool any[2];
+    for (int i = 0; i < 2; i++) {
+        any[i] = v[i]->questions || v[i]->annotations;
+        if (v[i]->questions && !v[i]->annotations)
+            wrong(k, annotations[i], questions[i], "missing, expected the answers to these questions");
+        if (!v[i]->questions && v[i]->annotations)
+            wrong(k, questions[i], annotations[i], "missing, expected the questions to these answers");
+    }
+    for (int i = 0; i < 2; i++)
+        if (!any[i] && any[!i])
+            wrong(k, questions[i], v[!i]->questions ? questions[!i] : annotations[!i],
+                  "missing, expected questions about both splits, or about neither");
+}
+
+static bool same_list(const pupil_strings *a, const pupil_strings *b)
+{
+    for (int i = 0; i < a->n && i < b->n; i++)
+        if (strcmp(a->item[i], b->item[i])) return false;
+    return a->n == b->n;
+}
+
+static void check_tars(check *k)
+{
+    const pupil_conf_data *d = &k->c->data;
+    if (d->train.n == 0) wrong(k, "data.train", "data.source", "missing, expected the training tars");
+    if (d->test.n == 0) wrong(k, "data.test", "data.source", "missing, expected the held-out tars");
+    if (d->train.n && same_list(&d->train, &d->test))
+        wrong(k, "data.test", NULL,
+              "the same tars as data.train, expected others: these would not be held out");
+    check_questions(k);
 }
 
 static void check_data(check *k)
 {
-    static const char *const tar_keys[] = {"data.train", "data.test", "data.vqa_train.questions", "data.vqa_train.annotations",
-                                           "data.vqa_test.questions", "data.vqa_test.annotations"};
-    static const char *const scene_keys[] = {"data.scenes.train", "data.scenes.test", "data.scenes.size", "data.scenes.seed",
-                                             "data.scenes.max_objects", "data.scenes.questions"};
-    const pupil_conf_data *d = &k->c->data;
-    bool scenes = d->source == PUPIL_SOURCE_SCENES;
-    for (int i = 0; i < 6; i++) {
-        if (scenes && given(k, tar_keys[i])) wrong(k, tar_keys[i], "given, but data.source is scenes; expected data.source: webdataset");
-        if (!scenes && given(k, scene_keys[i])) wrong(k, scene_keys[i], "given, but data.source is webdataset; expected data.source: scenes");
+    bool scenes = k->c->data.source == PUPIL_SOURCE_SCENES;
+    if (refused(k, "data.source")) return;
+    for (int i = 0; i < schema_n; i++) {
+        const char *key = schema[i].key;
+        bool of_scenes = !strncmp(key, "data.scenes.", 12);
+        bool of_tars =
+            !strcmp(key, "data.train") || !strcmp(key, "data.test") || !strncmp(key, "data.vqa_", 9);
+        if (given(k, key) && (scenes ? of_tars : of_scenes))
+            wrong(k, key, NULL, "given, but data.source is %s; expected data.source: %s",
+                  scenes ? "scenes" : "webdataset", scenes ? "webdataset" : "scenes");
     }
-    if (!scenes && d->train.n == 0) wrong(k, "data.train", "missing, expected the training tars, as data.source is webdataset");
-    if (!scenes && d->test.n == 0) wrong(k, "data.test", "missing, expected the held-out tars, as data.source is webdataset");
-    const pupil_conf_vqa_files *v[] = {&d->vqa_train, &d->vqa_test};
-    static const char *const keys[2][2] = {{"data.vqa_train.questions", "data.vqa_train.annotations"}, {"data.vqa_test.questions", "data.vqa_test.annotations"}};
-    for (int i = 0; i < 2; i++)
-        if (!v[i]->questions != !v[i]->annotations)
-            wrong(k, keys[i][v[i]->questions != NULL], "missing, expected both questions and annotations, or neither");
-    if (!d->vqa_train.questions != !d->vqa_test.questions && !scenes)
-        wrong(k, keys[d->vqa_train.questions != NULL][0], "missing, expected questions about both splits, or about neither");
+    if (!scenes) check_tars(k);
+    if (k->c->tokenizer.merges && given(k, "tokenizer.vocab_size"))
+        wrong(k, "tokenizer.vocab_size", "tokenizer.merges",
+              "given beside tokenizer.merges, expected one of them: the merges file has its own size");
+}
+
+/* ---- who does what ------------------------------------------------------------------------------ */
+/* The first distillation loss with a weight, or NULL. */
+static const char *distils(const pupil_conf_loss *l)
+{
+    return l->crd > 0   ? "loss.crd.weight"
+           : l->icl > 0 ? "loss.icl.weight"
+           : l->fd > 0  ? "loss.fd.weight"
+                        : NULL;
+}
+
+/* Length of a path without what a shell's completion leaves behind it. */
+static int bare_length(const char *path)
+{
+    int n = (int)strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    return n;
 }
 
 static void check_roles(check *k)
 {
     const pupil_conf *c = k->c;
-    bool distils = c->loss.crd > 0 || c->loss.icl > 0 || c->loss.fd > 0;
-    if (!c->run.dir) wrong(k, "run.dir", "missing, expected a folder for this run");
-    if (!distils && c->loss.task <= 0) wrong(k, "loss.task.weight", "all losses are 0, expected at least one above 0");
-    if (distils && !c->teacher.dir) wrong(k, "teacher.dir", "missing, expected the teacher's folder, as loss.%s distils", c->loss.crd > 0 ? "crd" : c->loss.icl > 0 ? "icl" : "fd");
-    if (distils && !c->cache.dir) wrong(k, "cache.dir", "missing, expected a folder for the teacher's embeddings");
-    if (c->run.mode == PUPIL_MODE_TEACH && !distils) wrong(k, "run.mode", "teach, but no loss wants a teacher; expected a distillation loss");
-    if (c->ranks.total > 0 && c->ranks.teacher >= c->ranks.total && c->ranks.teacher > 0 && c->ranks.total > 1)
-        wrong(k, "ranks.teacher", "%lld of %lld ranks, expected fewer, so that students are left", (long long)c->ranks.teacher, (long long)c->ranks.total);
-    if (c->tokenizer.merges && given(k, "tokenizer.vocab_size"))
-        wrong(k, "tokenizer.vocab_size", "given beside tokenizer.merges, expected one of them: the merges file has its own size");
+    const char *loss = distils(&c->loss);
+    for (int i = 0; i < schema_n; i++)
+        if (schema[i].flags & REQUIRED && !given(k, schema[i].key))
+            wrong(k, schema[i].key, NULL, "missing, expected it: %s", schema[i].doc);
+    if (!loss && c->loss.task <= 0 && !refused(k, "loss."))
+        wrong(k, "loss.task.weight", NULL, "all losses are 0, expected at least one above 0");
+    if (loss && !c->teacher.dir)
+        wrong(k, "teacher.dir", loss, "missing, expected the teacher's folder, as %s is above 0", loss);
+    if (loss && !c->cache.dir)
+        wrong(k, "cache.dir", loss,
+              "missing, expected a folder for the teacher's embeddings, as %s is above 0", loss);
+    if (c->teacher.dir && c->run.dir && bare_length(c->teacher.dir) == bare_length(c->run.dir) &&
+        !strncmp(c->teacher.dir, c->run.dir, (size_t)bare_length(c->run.dir)))
+        wrong(k, "teacher.dir", "run.dir",
+              "the same folder as run.dir, expected another: the student would replace the teacher");
+    if (c->run.mode == PUPIL_MODE_TEACH && !loss && !refused(k, "loss."))
+        wrong(k, "run.mode", NULL,
+              "teach, but no loss wants a teacher; expected a distillation loss above 0");
+    if (c->run.mode == PUPIL_MODE_SPLIT && c->ranks.total > 1 && c->ranks.teacher >= c->ranks.total)
+        wrong(k, "ranks.teacher", "ranks.total",
+              "%lld, expected fewer than ranks.total (%lld), so that students are left",
+              (long long)c->ranks.teacher, (long long)c->ranks.total);
 }
 
-int conf_check(const pupil_conf *c, const place *at, pupil_buf *errors)
+void conf_check(const pupil_conf *c, const place *at, problems *p)
 {
-    check k = {c, at, errors, 0};
+    check k = {c, at, p};
     check_roles(&k);
     check_data(&k);
-    check_train(&k, "student", &c->student.train);
-    if (c->teacher.train_here) check_train(&k, "teacher", &c->teacher.train);
-    return k.count;
+    if (described(&k, "student.model.")) {
+        check_model(&k, "student", &c->student.model);
+        check_train(&k, "student", &c->student.train);
+    }
+    if (c->teacher.train_here) {
+        check_model(&k, "teacher", &c->teacher.model);
+        check_train(&k, "teacher", &c->teacher.train);
+    }
 }

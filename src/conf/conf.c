@@ -1,4 +1,5 @@
-/* conf.c: what else the table gives: the resolved YAML, the difference of two settings, and the reference page. */
+/* conf.c: what else the table gives: the resolved YAML, the difference of two settings, and the reference
+ * page. */
 #include "schema.h"
 
 #include <string.h>
@@ -44,7 +45,8 @@ static bool hidden(const pupil_conf *c, const field *f)
     bool scenes = c->data.source == PUPIL_SOURCE_SCENES;
     for (int i = 0; i < PUPIL_COUNT(tars) && scenes; i++)
         if (!strncmp(f->key, tars[i], strlen(tars[i]))) return true;
-    return (!c->teacher.train_here && !strncmp(f->key, "teacher.train.", 14)) || (!scenes && !strncmp(f->key, "data.scenes.", 12)) ||
+    return (!c->teacher.train_here && !strncmp(f->key, "teacher.train.", 14)) ||
+           (!scenes && !strncmp(f->key, "data.scenes.", 12)) ||
            (c->tokenizer.merges && !strcmp(f->key, "tokenizer.vocab_size"));
 }
 
@@ -54,7 +56,8 @@ static void print_rows(const pupil_conf *c, const char *prefix, pupil_buf *out)
     size_t n = strlen(prefix);
     for (int i = 0; i < schema_n; i++) {
         const char *key = schema[i].key;
-        if (hidden(c, &schema[i]) || (n && (strncmp(key, prefix, n) || (key[n] != '.' && key[n] != 0)))) continue;
+        if (hidden(c, &schema[i]) || (n && (strncmp(key, prefix, n) || (key[n] != '.' && key[n] != 0))))
+            continue;
         open_sections(out, before, key);
         const char *last = strrchr(key, '.') + 1;
         pupil_buf_printf(out, "%*s%s: ", 2 * depth_at(key, strlen(key)), "", last);
@@ -64,9 +67,15 @@ static void print_rows(const pupil_conf *c, const char *prefix, pupil_buf *out)
     }
 }
 
-void pupil_conf_print(const pupil_conf *c, pupil_buf *out) { print_rows(c, "", out); }
+void pupil_conf_print(const pupil_conf *c, pupil_buf *out)
+{
+    print_rows(c, "", out);
+}
 
-void pupil_conf_print_section(const pupil_conf *c, const char *prefix, pupil_buf *out) { print_rows(c, prefix, out); }
+void pupil_conf_print_section(const pupil_conf *c, const char *prefix, pupil_buf *out)
+{
+    print_rows(c, prefix, out);
+}
 
 int pupil_conf_diff(const pupil_conf *a, const pupil_conf *b, pupil_buf *out)
 {
@@ -78,7 +87,7 @@ int pupil_conf_diff(const pupil_conf *a, const pupil_conf *b, pupil_buf *out)
         else field_print(f, a, &x);
         if (hidden(b, f)) pupil_buf_puts(&y, "(none)");
         else field_print(f, b, &y);
-        if (!(f->flags & FREE) && !(!strcmp(f->key, "run.dir")) && strcmp(x.s, y.s))
+        if (!(f->flags & FREE) && strcmp(x.s, y.s))
             pupil_buf_printf(out, "%s%s: %s -> %s", n++ ? "; " : "", f->key, x.s, y.s);
         pupil_buf_free(&x);
         pupil_buf_free(&y);
@@ -86,37 +95,74 @@ int pupil_conf_diff(const pupil_conf *a, const pupil_conf *b, pupil_buf *out)
     return n;
 }
 
+/* ---- the reference page ------------------------------------------------------------------------- */
 static const struct {
     const char *section, *text;
 } about[] = {
-    {"run", "Where a run lives and how its ranks work together."},
-    {"ranks", "How many processes. `pupil launch` plans what is `auto`."},
-    {"data", "Pictures and captions to train on, and questions to score with. Paths are relative to the folder you start from."},
-    {"tokenizer", "One tokenizer for the run; a teacher's merges.txt in teacher.dir comes first."},
-    {"teacher", "The large model. With a `train` section, a teacher that is missing is trained here first."},
-    {"student", "The small model."},
-    {"loss", "Terms of the student's loss and their weights; 0 leaves a term out. Formulas: arXiv 2307.12732."},
-    {"cache", "The teacher's embeddings, computed once."},
-    {"eval", "How the finished student is scored."},
+    {"run", "where a run lives, and how its ranks work together"},
+    {"ranks", "how many processes; `pupil launch` plans what is `auto`"},
+    {"data", "pictures and captions to train on, and questions to score with"},
+    {"tokenizer", "text to ids; a merges.txt in teacher.dir is used before these"},
+    {"teacher", "the large model; with a `train` section, a teacher that is not there is trained here first"},
+    {"student", "the small model"},
+    {"loss", "terms of the student's loss; formulas: CLIP-KD, arXiv 2307.12732"},
+    {"cache", "the teacher's embeddings, computed once and used by every run that wants the same"},
+    {"eval", "how the finished student is scored"},
 };
+
+static const char intro[] =
+    "SETTINGS of a run, as YAML. conf/quickstart.yaml is a whole example, with comments.\n"
+    "\n"
+    "Below, each setting: its key, what it may be, its default, and what it does. Dots are levels of YAML:\n"
+    "student.train.lr is `student: {train: {lr: 5e-4}}`. On the command line: --set student.train.lr=5e-4\n"
+    "A section with a `weight` or `enable` may be given as that alone: `loss: {task: 1}`, `eval: {vqa: "
+    "false}`.\n"
+    "Numbers are plain (256, 5e-4); true may be written yes or on, false no or off.\n"
+    "Paths are relative to the folder you start pupil in.\n"
+    "Settings marked * may change when a run is continued in its folder; the others make it another run.\n";
+
+enum { WIDTH = 100, INDENT = 6 };
+
+/* `text` in lines of at most WIDTH, each indented. */
+static void wrap(const char *text, pupil_buf *out)
+{
+    pupil_buf_printf(out, "%*s", INDENT, "");
+    for (size_t column = INDENT, n; *text; text += n + strspn(text + n, " ")) {
+        n = strcspn(text, " ");
+        if (column > INDENT && column + 1 + n > WIDTH) {
+            pupil_buf_printf(out, "\n%*s", INDENT, "");
+            column = INDENT;
+        } else if (column > INDENT) {
+            pupil_buf_puts(out, " ");
+            column++;
+        }
+        pupil_buf_add(out, text, n);
+        column += n;
+    }
+    pupil_buf_puts(out, "\n");
+}
+
+static void help_row(const field *f, pupil_buf *out)
+{
+    char expected[EXPECTED_ROOM];
+    field_expected(f, expected);
+    const char *init = f->init ? f->init : f->flags & PRESET ? "as the preset" : "none";
+    pupil_buf_printf(out, "  %s%s: %s; ", f->key, f->flags & FREE ? "*" : "", expected);
+    if (f->flags & REQUIRED) pupil_buf_puts(out, "must be given\n");
+    else pupil_buf_printf(out, "default %s\n", init);
+    wrap(f->doc, out);
+}
 
 void pupil_conf_help(pupil_buf *out)
 {
-    pupil_buf_puts(out, "Settings, as YAML. Each key is given once below: key, default, what is expected, what it does.\n"
-                        "Any of them can be set on the command line: --set student.train.lr=5e-4\n");
-    const char *before = "";
-    for (int i = 0; i < schema_n; i++) {
-        const field *f = &schema[i];
-        char expected[256];
-        size_t n = strcspn(f->key, ".");
-        if (strncmp(before, f->key, n + 1))
-            for (int k = 0; k < PUPIL_COUNT(about); k++)
-                if (strlen(about[k].section) == n && !strncmp(about[k].section, f->key, n))
-                    pupil_buf_printf(out, "\n%s:  # %s\n", about[k].section, about[k].text);
-        field_expected(f, expected);
-        const char *init = f->flags & REQUIRED ? "required" : f->init ? f->init : f->flags & PRESET ? "of the preset" : "unset";
-        pupil_buf_printf(out, "  %-34s %-13s %s\n  %-34s %-13s %s%s\n", f->key, init, expected, "", "", f->doc,
-                         f->flags & FREE ? " [may change between runs of one folder]" : "");
-        before = f->key;
+    pupil_buf_puts(out, intro);
+    for (int k = 0; k < PUPIL_COUNT(about); k++) {
+        size_t n = strlen(about[k].section);
+        pupil_buf_puts(out, "\n");
+        for (const char *s = about[k].section; *s; s++) pupil_buf_printf(out, "%c", *s - 'a' + 'A');
+        pupil_buf_printf(out, ": %s\n", about[k].text);
+        for (int i = 0; i < schema_n; i++)
+            if (!strncmp(schema[i].key, about[k].section, n) && schema[i].key[n] == '.')
+                help_row(&schema[i], out);
     }
 }

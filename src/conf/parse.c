@@ -1,128 +1,102 @@
-/* parse.c: libyaml's node tree walked against the table. Every problem of a file becomes one line with its place;
- * nothing is guessed and nothing is dropped. */
+/* parse.c: libyaml's node tree walked against the table. Every problem of a file becomes one line with its
+ * place; nothing is guessed and nothing is dropped. */
 #include "schema.h"
 
+#include <limits.h>
 #include <string.h>
+#include <strings.h>
 #include <yaml.h>
 
-enum { DEEPEST = 16 };
+enum { KEY_ROOM = 256 };
 
 typedef struct {
     const char *file; /* name in messages; for --set "--set a.b=v" */
     bool is_set;
+    bool unread; /* something was no YAML or no settings at all: what is missing then says nothing */
     yaml_document_t doc;
     pupil_conf *c;
     place *at;
-    pupil_buf *errors;
-    int count;
+    problems p;
 } walk;
 
-static void complain(walk *w, const yaml_node_t *n, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static void complain(walk *w, const yaml_node_t *n, const char *fmt, ...)
+static place at_mark(const walk *w, const yaml_mark_t *m)
 {
-    char text[1024];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    if (w->is_set) pupil_buf_printf(w->errors, "%s: %s\n", w->file, text);
-    else pupil_buf_printf(w->errors, "%s:%zu:%zu: %s\n", w->file, n->start_mark.line + 1, n->start_mark.column + 1, text);
-    w->count++;
+    return (place){.file = w->file, .line = w->is_set ? -1 : (int)m->line + 1, .column = (int)m->column + 1};
 }
 
-static const char *scalar(const yaml_node_t *n) { return (const char *)n->data.scalar.value; }
+static place at_node(const walk *w, const yaml_node_t *n)
+{
+    return at_mark(w, &n->start_mark);
+}
+
+static const char *scalar(const yaml_node_t *n)
+{
+    return (const char *)n->data.scalar.value;
+}
 
 /* A NUL inside a scalar would silently shorten it. */
-static bool whole(const yaml_node_t *n) { return n->type == YAML_SCALAR_NODE && strlen(scalar(n)) == n->data.scalar.length; }
-
-/* The closest key: by its full name, or by its last word in another section; ties go to the closer full name. */
-static const char *suggest(const char *key)
+static bool whole(const yaml_node_t *n)
 {
-    const char *best = NULL, *last = strrchr(key, '.');
-    int least = 1 << 20;
-    last = last ? last + 1 : key;
-    for (int i = 0; i < schema_n; i++) {
-        const char *word = strrchr(schema[i].key, '.') + 1;
-        int full = pupil_edit_distance(key, schema[i].key), tail = pupil_edit_distance(last, word);
-        if (full > 3 && tail > (int)strlen(last) / 3) continue;
-        int score = 100 * PUPIL_MIN(full, 3 + tail) + full;
-        if (score < least) {
-            least = score;
-            best = schema[i].key;
-        }
-    }
-    return best;
+    return n->type == YAML_SCALAR_NODE && strlen(scalar(n)) == n->data.scalar.length;
 }
 
-static void unknown(walk *w, const yaml_node_t *n, const char *key)
+static const char *kind(const yaml_node_t *n)
 {
-    const char *close = suggest(key);
-    if (close) complain(w, n, "unknown key '%s', expected a key of `pupil help config`, did you mean '%s'?", key, close);
-    else complain(w, n, "unknown key '%s', expected a key of `pupil help config`", key);
-}
-
-static void store_list(walk *w, const field *f, const yaml_node_t *v)
-{
-    field_clear(f, w->c);
-    if (whole(v)) {
-        field_add_string(f, scalar(v), w->c);
-        return;
-    }
-    for (yaml_node_item_t *i = v->data.sequence.items.start; v->type == YAML_SEQUENCE_NODE && i < v->data.sequence.items.top; i++) {
-        yaml_node_t *e = yaml_document_get_node(&w->doc, *i);
-        if (whole(e)) field_add_string(f, scalar(e), w->c);
-        else complain(w, e, "%s: an entry is no text, expected a list of texts", f->key);
-    }
-    if (v->type == YAML_MAPPING_NODE) complain(w, v, "%s: a mapping, expected a list of texts", f->key);
+    return n->type == YAML_MAPPING_NODE    ? "a section"
+           : n->type == YAML_SEQUENCE_NODE ? "a list"
+           : whole(n)                      ? "a value"
+                                           : "text with a NUL";
 }
 
 static bool is_null(const yaml_node_t *v)
 {
-    return whole(v) && v->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && (!scalar(v)[0] || !strcmp(scalar(v), "null") || !strcmp(scalar(v), "~"));
+    return whole(v) && v->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+           (!scalar(v)[0] || !strcasecmp(scalar(v), "null") || !strcmp(scalar(v), "~"));
 }
 
-static void store(walk *w, int i, const yaml_node_t *v)
+/* ---- keys --------------------------------------------------------------------------------------- */
+/* How far `key` is from `known`: by the full names, or by the last words, which counts more. */
+static int key_distance(const char *key, const char *known)
 {
-    const field *f = &schema[i];
-    char expected[256];
-    w->at[i] = (place){w->file, w->is_set ? -1 : (int)v->start_mark.line + 1, (int)v->start_mark.column + 1};
-    if (is_null(v)) {
-        field_clear(f, w->c);
-        if (f->init) complain(w, v, "%s: nothing is given, expected %s", f->key, (field_expected(f, expected), expected));
-        else w->at[i].line = 0;
-        return;
-    }
-    if (!strncmp(f->key, "teacher.train.", 14)) w->c->teacher.train_here = true;
-    if (f->type == TYPE_STRINGS) {
-        store_list(w, f, v);
-        return;
-    }
-    if (!whole(v)) {
-        field_expected(f, expected);
-        complain(w, v, "%s: a %s, expected %s", f->key, v->type == YAML_MAPPING_NODE ? "mapping" : v->type == YAML_SEQUENCE_NODE ? "list" : "text with a NUL", expected);
-        return;
-    }
-    if (field_store(f, scalar(v), v->data.scalar.style != YAML_PLAIN_SCALAR_STYLE, w->c, expected)) return;
-    const char *close = NULL;
-    for (const char *p = f->choices; p; p = strchr(p, ' '), p = p ? p + 1 : NULL) {
-        static char word[64];
-        snprintf(word, sizeof word, "%.*s", (int)strcspn(p, " "), p);
-        if (pupil_edit_distance(word, scalar(v)) <= 2) {
-            close = word;
-            break;
-        }
-    }
-    complain(w, v, "%s: '%.80s', expected %s%s%s%s", f->key, scalar(v), expected, close ? ", did you mean '" : "", close ? close : "", close ? "'?" : "");
+    const char *last = strrchr(key, '.'), *word = strrchr(known, '.');
+    last = last ? last + 1 : key;
+    word = word ? word + 1 : known;
+    int full = pupil_edit_distance(key, known), tail = pupil_edit_distance(last, word);
+    if (full > 3 && tail > (int)strlen(last) / 3) return INT_MAX;
+    return 100 * PUPIL_MIN(full, 1 + 2 * tail) + full;
 }
 
-static void walk_map(walk *w, const yaml_node_t *map, const char *prefix, int depth);
+/* The closest key or section, into best; false if none is close. */
+static bool suggest(const char *key, char best[KEY_ROOM])
+{
+    int least = INT_MAX;
+    for (int i = 0; i < schema_n; i++)
+        for (size_t n = 1; n <= strlen(schema[i].key); n++) {
+            if (schema[i].key[n] != '.' && schema[i].key[n] != 0) continue;
+            char known[KEY_ROOM];
+            snprintf(known, sizeof known, "%.*s", (int)n, schema[i].key);
+            int d = key_distance(key, known);
+            if (d == INT_MAX || d > least) continue;
+            least = d;
+            strcpy(best, known);
+        }
+    return least < INT_MAX;
+}
+
+static void unknown(walk *w, const yaml_node_t *n, const char *key)
+{
+    char close[KEY_ROOM];
+    bool any = strlen(key) < 100 && suggest(key, close);
+    problem(&w->p, at_node(w, n), "unknown key '%.100s', expected a key of `pupil help config`%s%s%s", key,
+            any ? ", did you mean '" : "", any ? close : "", any ? "'?" : "");
+}
 
 /* A section that has a weight (or can be enabled) may be given as that value alone. */
 static int short_form(const char *key)
 {
     static const char *const last[] = {"weight", "enable"};
-    for (int k = 0; k < 2; k++) {
-        char full[256];
+    for (int k = 0; k < PUPIL_COUNT(last); k++) {
+        char full[KEY_ROOM];
         snprintf(full, sizeof full, "%s.%s", key, last[k]);
         int i = schema_find(full);
         if (i >= 0) return i;
@@ -130,23 +104,76 @@ static int short_form(const char *key)
     return -1;
 }
 
-static void walk_key(walk *w, const yaml_node_t *k, const yaml_node_t *v, const char *key, int depth)
+/* ---- values ------------------------------------------------------------------------------------- */
+static void refuse(walk *w, int i, const yaml_node_t *v)
 {
-    int i = schema_find(key);
-    if (i < 0 && v->type == YAML_SCALAR_NODE && !is_null(v)) i = short_form(key);
-    if (i >= 0) {
-        store(w, i, v);
-    } else if (schema_is_section(key)) {
-        if (!strcmp(key, "teacher.train")) w->c->teacher.train_here = true;
-        if (v->type == YAML_MAPPING_NODE) walk_map(w, v, key, depth + 1);
-        else if (!is_null(v)) complain(w, v, "%s: a %s, expected a section with keys below it", key, v->type == YAML_SEQUENCE_NODE ? "list" : "value");
-    } else {
-        unknown(w, k, key);
+    const field *f = &schema[i];
+    char expected[EXPECTED_ROOM], word[64];
+    bool text = whole(v) && !is_null(v);
+    const char *close = text ? field_choice(f, scalar(v), word) : NULL;
+    field_expected(f, expected);
+    problem(&w->p, at_node(w, v), "%s: %s%.80s%s, expected %s%s%s%s", f->key, text ? "'" : "",
+            text         ? scalar(v)
+            : is_null(v) ? "nothing is given"
+                         : kind(v),
+            text ? "'" : "", expected, close ? ", did you mean '" : "", close ? close : "",
+            close ? "'?" : "");
+    w->at[i].bad = true;
+}
+
+/* A list, or one text for a list of one. */
+static void store_list(walk *w, int i, const yaml_node_t *v)
+{
+    const field *f = &schema[i];
+    field_clear(f, w->c);
+    if (v->type != YAML_SEQUENCE_NODE) {
+        if (!whole(v) || !field_add_string(f, scalar(v), w->c)) refuse(w, i, v);
+        return;
+    }
+    for (yaml_node_item_t *e = v->data.sequence.items.start; e < v->data.sequence.items.top; e++) {
+        const yaml_node_t *n = yaml_document_get_node(&w->doc, *e);
+        if (is_null(n) || !whole(n) || !field_add_string(f, scalar(n), w->c)) refuse(w, i, n);
     }
 }
 
+static void store(walk *w, int i, const yaml_node_t *k, const yaml_node_t *v)
+{
+    const field *f = &schema[i];
+    if (w->at[i].line > 0 && !w->is_set) {
+        problem(&w->p, at_node(w, k), "%s is given twice, first in line %d", f->key, w->at[i].line);
+        return;
+    }
+    bool null = is_null(v), unset = null && !f->init && !(f->flags & REQUIRED);
+    w->at[i] = at_node(w, v);
+    if (unset) {
+        field_clear(f, w->c);
+        w->at[i] = (place){0};
+    } else if (f->type == TYPE_STRINGS) {
+        store_list(w, i, v);
+    } else if (null || !whole(v) ||
+               !field_store(f, scalar(v), v->data.scalar.style != YAML_PLAIN_SCALAR_STYLE, w->c)) {
+        refuse(w, i, v);
+    }
+}
+
+/* ---- the tree ----------------------------------------------------------------------------------- */
+static void walk_map(walk *w, const yaml_node_t *map, const char *prefix);
+
+static void walk_key(walk *w, const yaml_node_t *k, const yaml_node_t *v, const char *key)
+{
+    int i = schema_find(key);
+    if (i < 0 && v->type == YAML_SCALAR_NODE && !is_null(v)) i = short_form(key);
+    if (!strcmp(key, "teacher.train") || !strncmp(key, "teacher.train.", 14)) w->c->teacher.train_here = true;
+    if (i >= 0) store(w, i, k, v);
+    else if (!schema_is_section(key)) unknown(w, k, key);
+    else if (v->type == YAML_MAPPING_NODE) walk_map(w, v, key);
+    else if (!is_null(v))
+        problem(&w->p, at_node(w, v), "%s: %s, expected a section with keys below it", key, kind(v));
+}
+
 /* The node of an earlier pair of the map with the same key, or NULL. */
-static const yaml_node_t *given_before(walk *w, const yaml_node_t *map, const yaml_node_pair_t *pair, const char *key)
+static const yaml_node_t *given_before(walk *w, const yaml_node_t *map, const yaml_node_pair_t *pair,
+                                       const char *key)
 {
     for (const yaml_node_pair_t *p = map->data.mapping.pairs.start; p < pair; p++) {
         const yaml_node_t *k = yaml_document_get_node(&w->doc, p->key);
@@ -155,38 +182,67 @@ static const yaml_node_t *given_before(walk *w, const yaml_node_t *map, const ya
     return NULL;
 }
 
-static void walk_map(walk *w, const yaml_node_t *map, const char *prefix, int depth)
+static void walk_map(walk *w, const yaml_node_t *map, const char *prefix)
 {
-    if (depth > DEEPEST) {
-        complain(w, map, "nested more than %d levels deep", DEEPEST);
-        return;
-    }
-    for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top; p++) {
-        yaml_node_t *k = yaml_document_get_node(&w->doc, p->key), *v = yaml_document_get_node(&w->doc, p->value);
-        if (!whole(k)) {
-            complain(w, k, "a key is no plain text");
+    const yaml_node_pair_t *p = map->data.mapping.pairs.start, *top = map->data.mapping.pairs.top;
+    for (; p < top && w->p.count <= MOST_PROBLEMS; p++) {
+        const yaml_node_t *k = yaml_document_get_node(&w->doc, p->key),
+                          *v = yaml_document_get_node(&w->doc, p->value);
+        char key[KEY_ROOM];
+        if (!whole(k) ||
+            snprintf(key, sizeof key, "%s%s%s", prefix, prefix[0] ? "." : "", scalar(k)) >= KEY_ROOM) {
+            problem(&w->p, at_node(w, k), "%s as a key, expected a word of `pupil help config`",
+                    whole(k) ? "a long text" : kind(k));
             continue;
         }
-        if (strlen(scalar(k)) > 100) {
-            complain(w, k, "unknown key '%.40s...'", scalar(k));
-            continue;
-        }
-        char key[256];
-        snprintf(key, sizeof key, "%s%s%s", prefix, prefix[0] ? "." : "", scalar(k));
         const yaml_node_t *first = given_before(w, map, p, scalar(k));
-        if (first) complain(w, k, "%s is given twice, first in line %zu", key, first->start_mark.line + 1);
-        else walk_key(w, k, v, key, depth);
+        if (first)
+            problem(&w->p, at_node(w, k), "%s is given twice, first in line %zu", key,
+                    first->start_mark.line + 1);
+        else walk_key(w, k, v, key);
     }
 }
 
+/* ---- text --------------------------------------------------------------------------------------- */
 /* libyaml's own error, with its place. */
-static void yaml_error(walk *w, const yaml_parser_t *p)
+static void not_yaml(walk *w, const yaml_parser_t *p)
 {
-    const char *hint = p->problem && strstr(p->problem, "cannot start any token") ? " (YAML is indented with spaces, never tabs)" : "";
-    if (w->is_set) pupil_buf_printf(w->errors, "%s: not YAML: %s\n", w->file, p->problem ? p->problem : "unreadable");
-    else pupil_buf_printf(w->errors, "%s:%zu:%zu: not YAML: %s%s%s%s\n", w->file, p->problem_mark.line + 1, p->problem_mark.column + 1,
-                          p->context ? p->context : "", p->context ? ", " : "", p->problem ? p->problem : "unreadable", hint);
-    w->count++;
+    const char *what = p->problem ? p->problem : "unreadable", *context = p->context ? p->context : "";
+    const char *hint =
+        strstr(what, "cannot start any token")
+            ? " (YAML is indented with spaces, never tabs; text that begins with @, % or ` needs quotes)"
+            : "";
+    problem(&w->p, at_mark(w, &p->problem_mark), "not YAML: %s%s%s%s", context, context[0] ? ", " : "", what,
+            hint);
+    w->unread = true;
+}
+
+static void walk_root(walk *w, const char *key)
+{
+    const yaml_node_t *root = yaml_document_get_root_node(&w->doc);
+    if (key && root) {
+        walk_key(w, root, root, key);
+    } else if (key) {
+        problem(&w->p, (place){.file = w->file, .line = -1}, "nothing is given, expected a value");
+    } else if (root && root->type == YAML_MAPPING_NODE) {
+        walk_map(w, root, "");
+    } else if (root) {
+        problem(&w->p, at_node(w, root), "%s, expected sections such as `run:` and `student:`", kind(root));
+        w->unread = true;
+    }
+}
+
+/* A second document, or text after the first that is none. */
+static void walk_rest(walk *w, yaml_parser_t *p)
+{
+    yaml_document_t more;
+    if (!yaml_parser_load(p, &more)) {
+        not_yaml(w, p);
+        return;
+    }
+    const yaml_node_t *second = yaml_document_get_root_node(&more);
+    if (second) problem(&w->p, at_node(w, second), "a second document, expected one");
+    yaml_document_delete(&more);
 }
 
 /* Parse text; `key` NULL: a whole file, else the value of that key. */
@@ -195,70 +251,59 @@ static void walk_text(walk *w, const char *text, const char *key)
     yaml_parser_t p;
     yaml_parser_initialize(&p);
     yaml_parser_set_input_string(&p, (const unsigned char *)text, strlen(text));
-    if (!yaml_parser_load(&p, &w->doc)) {
-        yaml_error(w, &p);
-        yaml_parser_delete(&p);
-        return;
+    if (yaml_parser_load(&p, &w->doc)) {
+        bool more = yaml_document_get_root_node(&w->doc);
+        walk_root(w, key);
+        yaml_document_delete(&w->doc);
+        if (more) walk_rest(w, &p);
+    } else {
+        not_yaml(w, &p);
     }
-    yaml_node_t *root = yaml_document_get_root_node(&w->doc);
-    if (key && root) walk_key(w, root, root, key, 1);
-    else if (key) pupil_buf_printf(w->errors, "%s: no value\n", w->file), w->count++;
-    else if (root && root->type == YAML_MAPPING_NODE) walk_map(w, root, "", 1);
-    else if (root) complain(w, root, "expected sections such as `run:` and `student:` at the top");
-    yaml_document_t more;
-    if (root && yaml_parser_load(&p, &more)) {
-        yaml_node_t *second = yaml_document_get_root_node(&more);
-        if (second) complain(w, second, "a second document, expected one");
-        yaml_document_delete(&more);
-    }
-    yaml_document_delete(&w->doc);
     yaml_parser_delete(&p);
 }
 
 static pupil_conf *defaults(const char *path)
 {
     pupil_conf *c = pupil_alloc(sizeof *c);
-    char expected[256];
     c->file = pupil_strdup(path);
     for (int i = 0; i < schema_n; i++) {
         if (!schema[i].init) field_clear(&schema[i], c);
-        else PUPIL_REQUIRE(field_store(&schema[i], schema[i].init, false, c, expected));
+        else PUPIL_REQUIRE(field_store(&schema[i], schema[i].init, false, c));
     }
     return c;
 }
 
 static void apply_set(walk *w, const char *set)
 {
-    char *key = pupil_strdup(set), *value = strchr(key, '=');
-    if (!value || value == key) {
-        pupil_buf_printf(w->errors, "--set %s: expected --set section.key=value\n", set);
-        w->count++;
-    } else {
-        *value++ = 0;
-        walk_text(w, value, key);
+    const char *equals = strchr(set, '=');
+    if (!equals || equals == set || !equals[1]) {
+        problem(&w->p, (place){.file = w->file, .line = -1}, "expected --set section.key=value");
+        return;
     }
+    char *key = pupil_strdup(set);
+    key[equals - set] = 0;
+    walk_text(w, equals + 1, key);
     pupil_free(&key);
 }
 
-int pupil_conf_parse(const char *path, const char *text, const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors)
+int pupil_conf_parse(const char *path, const char *text, const char *const *sets, int n, pupil_conf **ret,
+                     pupil_buf *errors)
 {
-    walk w = {.file = path, .c = defaults(path), .errors = errors};
-    char **names = pupil_alloc((size_t)(n + 1) * sizeof *names);
+    walk w = {.file = path, .c = defaults(path), .p = {.out = errors}};
+    char **names = pupil_alloc((size_t)n * sizeof *names);
     w.at = pupil_alloc((size_t)schema_n * sizeof *w.at);
     walk_text(&w, text, NULL);
+    w.is_set = true;
     for (int i = 0; i < n; i++) {
-        names[i] = pupil_format("--set %s", sets[i]);
-        w.file = names[i];
-        w.is_set = true;
+        w.file = names[i] = pupil_format("--set %s", sets[i]);
         apply_set(&w, sets[i]);
     }
-    w.count += conf_check(w.c, w.at, errors);
+    if (!w.unread) conf_check(w.c, w.at, &w.p);
     pupil_names_free(&names, n);
-    if (n == 0) pupil_free(&names);
     pupil_free(&w.at);
-    if (w.count) {
+    if (w.p.count) {
         pupil_conf_free(&w.c);
-        return pupil_fail(PUPIL_EUSER, "%s: %d problem%s", path, w.count, w.count == 1 ? "" : "s");
+        return pupil_fail(PUPIL_EUSER, "%s: %d problem%s", path, w.p.count, w.p.count == 1 ? "" : "s");
     }
     *ret = w.c;
     return 0;
@@ -266,19 +311,14 @@ int pupil_conf_parse(const char *path, const char *text, const char *const *sets
 
 int pupil_conf_load(const char *path, const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors)
 {
-    char *text;
-    size_t bytes;
+    char *text = NULL;
+    size_t bytes = 0;
     int r = pupil_is_dir(path) ? pupil_fail(PUPIL_EUSER, "%s: a folder, expected a YAML file", path)
                                : pupil_read_file(path, 1 << 20, &text, &bytes);
-    if (r == 0 && strlen(text) != bytes) {
-        pupil_free(&text);
+    if (r == 0 && strlen(text) != bytes)
         r = pupil_fail(PUPIL_EUSER, "%s: holds NUL bytes, expected YAML text", path);
-    }
-    if (r < 0) {
-        pupil_buf_printf(errors, "%s\n", pupil_reason());
-        return PUPIL_EUSER;
-    }
-    r = pupil_conf_parse(path, text, sets, n, ret, errors);
+    if (r == 0) r = pupil_conf_parse(path, text, sets, n, ret, errors);
+    else pupil_buf_printf(errors, "%s\n", pupil_reason());
     pupil_free(&text);
-    return r;
+    return r < 0 ? PUPIL_EUSER : 0;
 }

@@ -1,51 +1,53 @@
 /* schema.c: the table of all settings. A key exists because it stands here, once. */
 #include "schema.h"
 
-#include <math.h>
 #include <string.h>
 
+/* clang-format off */
 #define AT(m)  offsetof(pupil_conf, m), sizeof(((pupil_conf *)0)->m)
 #define BIG    1e15
 #define NO_MAX 1e300
 
-#define B(key, m, init, flags, doc)           {key, TYPE_BOOL, AT(m), init, 0, 0, NULL, 0, flags, doc}
-#define I(key, m, init, lo, hi, flags, doc)   {key, TYPE_INT, AT(m), init, lo, hi, NULL, 0, flags, doc}
-#define F(key, m, init, lo, hi, flags, doc)   {key, TYPE_FLOAT, AT(m), init, lo, hi, NULL, 0, flags, doc}
-#define S(key, m, init, flags, doc)           {key, TYPE_STRING, AT(m), init, 0, 0, NULL, 0, flags, doc}
-#define L(key, m, doc)                        {key, TYPE_STRINGS, AT(m), NULL, 0, 0, NULL, 0, 0, doc}
-#define E(key, m, init, words, base, flags, doc) {key, TYPE_ENUM, AT(m), init, 0, 0, words, base, flags, doc}
+#define B(key, m, init, flags, doc)           {key, TYPE_BOOL, AT(m), init, 0, 0, NULL, flags, doc}
+#define I(key, m, init, lo, hi, flags, doc)   {key, TYPE_INT, AT(m), init, lo, hi, NULL, flags, doc}
+#define F(key, m, init, lo, hi, flags, doc)   {key, TYPE_FLOAT, AT(m), init, lo, hi, NULL, flags, doc}
+#define S(key, m, init, flags, doc)           {key, TYPE_STRING, AT(m), init, 0, 0, NULL, flags, doc}
+#define L(key, m, doc)                        {key, TYPE_STRINGS, AT(m), NULL, 0, 0, NULL, PATH, doc}
+#define E(key, m, init, words, flags, doc)    {key, TYPE_ENUM, AT(m), init, 0, 0, words, flags, doc}
 
-#define MODEL(p, m)                                                                                                       \
-    S(p ".model.name", m.name, NULL, 0, "preset: ViT-T-16, ViT-S-16, ViT-B-32, ViT-B-16 or ViT-L-14; the keys below change single sizes"), \
-    I(p ".model.image_size", m.image_size, NULL, 1, 4096, PRESET, "pixels a side the image tower sees"),                     \
-    I(p ".model.patch_size", m.patch_size, NULL, 1, 1024, PRESET, "pixels a side of a patch"),                               \
-    I(p ".model.vision_width", m.vision_width, NULL, 1, 16384, PRESET, "width of the image tower"),                          \
-    I(p ".model.vision_layers", m.vision_layers, NULL, 1, 256, PRESET, "blocks of the image tower"),                         \
-    I(p ".model.vision_head_width", m.vision_head_width, NULL, 1, 1024, PRESET, "width of one attention head (default 64)"),  \
-    I(p ".model.text_width", m.text_width, NULL, 1, 16384, PRESET, "width of the text tower"),                               \
-    I(p ".model.text_layers", m.text_layers, NULL, 1, 256, PRESET, "blocks of the text tower"),                              \
+#define PRESETS "ViT-T-16 ViT-S-16 ViT-B-32 ViT-B-16 ViT-L-14"
+
+#define MODEL(p, m) \
+    {p ".model.name", TYPE_STRING, AT(m.name), NULL, 0, 0, PRESETS, 0, "a preset; the keys below change single sizes of it, or say all of them"}, \
+    I(p ".model.image_size", m.image_size, NULL, 1, 4096, PRESET, "pixels a side the image tower sees"), \
+    I(p ".model.patch_size", m.patch_size, NULL, 1, 1024, PRESET, "pixels a side of a patch"), \
+    I(p ".model.vision_width", m.vision_width, NULL, 1, 16384, PRESET, "width of the image tower"), \
+    I(p ".model.vision_layers", m.vision_layers, NULL, 1, 256, PRESET, "blocks of the image tower"), \
+    I(p ".model.vision_head_width", m.vision_head_width, NULL, 1, 1024, PRESET, "width of one attention head (default 64)"), \
+    I(p ".model.text_width", m.text_width, NULL, 1, 16384, PRESET, "width of the text tower"), \
+    I(p ".model.text_layers", m.text_layers, NULL, 1, 256, PRESET, "blocks of the text tower"), \
     I(p ".model.text_heads", m.text_heads, NULL, 1, 1024, PRESET, "attention heads of the text tower (default: width / 64)"), \
-    I(p ".model.context_length", m.context_length, NULL, 3, 4096, PRESET, "longest caption in tokens (default 77)"),         \
-    I(p ".model.embed_dim", m.embed_dim, NULL, 1, 16384, PRESET, "width of the shared embedding"),                           \
-    E(p ".model.act", m.act, NULL, "gelu quick_gelu", 0, PRESET, "activation; OpenAI, DFN and MetaCLIP weights need quick_gelu")
+    I(p ".model.context_length", m.context_length, NULL, 3, 4096, PRESET, "longest caption in tokens (default 77)"), \
+    I(p ".model.embed_dim", m.embed_dim, NULL, 1, 16384, PRESET, "width of the shared embedding"), \
+    E(p ".model.act", m.act, NULL, "gelu quick_gelu", PRESET, "activation; OpenAI, DFN and MetaCLIP weights need quick_gelu")
 
-#define TRAIN(p, m)                                                                                                       \
-    I(p ".train.steps", m.steps, "1000", 0, BIG, 0, "optimiser steps"),                                                     \
-    I(p ".train.batch_size", m.batch_size, "256", 1, 1 << 24, 0, "pairs in a global batch"),                                \
+#define TRAIN(p, m) \
+    I(p ".train.steps", m.steps, "1000", 0, BIG, 0, "optimiser steps"), \
+    I(p ".train.batch_size", m.batch_size, "256", 1, 1 << 24, 0, "pairs in a global batch"), \
     I(p ".train.slots", m.slots, "8", 1, 1 << 20, 0, "fixed micro-batches of a global batch; a power of two; ranks share them, so results do not depend on the ranks"), \
-    F(p ".train.lr", m.lr, "1e-3", 0, 1e3, 0, "peak learning rate"),                                                        \
-    F(p ".train.wd", m.wd, "0.1", 0, 1e3, 0, "decoupled weight decay (matrices only)"),                                      \
-    F(p ".train.beta1", m.beta1, "0.9", 0, 0.999999, 0, "AdamW's first moment"),                                            \
-    F(p ".train.beta2", m.beta2, "0.98", 0, 0.999999, 0, "AdamW's second moment"),                                          \
-    F(p ".train.eps", m.eps, "1e-6", 1e-15, 1, 0, "AdamW's epsilon"),                                                        \
-    I(p ".train.warmup", m.warmup, "0", 0, BIG, 0, "steps of linear warm-up; then a cosine to zero"),                        \
-    F(p ".train.grad_clip_norm", m.grad_clip_norm, "1", 0, NO_MAX, 0, "largest global gradient norm; 0 does not clip"),      \
-    I(p ".train.seed", m.seed, "1", 0, BIG, 0, "seed of the initial weights and of the sample order"),                       \
+    F(p ".train.lr", m.lr, "1e-3", 0, 1e3, 0, "peak learning rate"), \
+    F(p ".train.wd", m.wd, "0.1", 0, 1e3, 0, "decoupled weight decay (matrices only)"), \
+    F(p ".train.beta1", m.beta1, "0.9", 0, 0.999999, 0, "AdamW's first moment"), \
+    F(p ".train.beta2", m.beta2, "0.98", 0, 0.999999, 0, "AdamW's second moment"), \
+    F(p ".train.eps", m.eps, "1e-6", 1e-15, 1, 0, "AdamW's epsilon"), \
+    I(p ".train.warmup", m.warmup, "0", 0, BIG, 0, "steps of linear warm-up; then a cosine to zero"), \
+    F(p ".train.grad_clip_norm", m.grad_clip_norm, "1", 0, NO_MAX, 0, "largest global gradient norm; 0 does not clip"), \
+    I(p ".train.seed", m.seed, "1", 0, BIG, 0, "seed of the initial weights and of the sample order"), \
     B(p ".train.recompute", m.recompute, "false", 0, "compute a slot's activations again in backward instead of keeping them: less memory, a third more work")
 
 const field schema[] = {
-    S("run.dir", run.dir, NULL, REQUIRED, "folder of this run: weights, metrics, checkpoints, report"),
-    E("run.mode", run.mode, "split", "split chained teach students", 0, FREE,
+    S("run.dir", run.dir, NULL, REQUIRED | PATH | FREE, "folder of this run: weights, metrics, checkpoints, report"),
+    E("run.mode", run.mode, "split", "split chained teach students", FREE,
       "split: teacher ranks fill the cache while students train; chained: first all teach, then all train; teach: only fill the cache; students: the cache must be whole"),
     F("run.checkpoint_seconds", run.checkpoint_seconds, "60", 1, 1e9, FREE, "seconds between checkpoints"),
     I("run.checkpoint_steps", run.checkpoint_steps, "0", 0, BIG, FREE, "also a checkpoint every so many steps; 0: by seconds alone"),
@@ -56,7 +58,7 @@ const field schema[] = {
     I("ranks.threads", ranks.threads, "auto", 1, 1024, FREE | AUTO, "threads a rank; auto: 1"),
     F("ranks.timeout", ranks.timeout, "300", 1, 1e6, FREE, "seconds a rank may wait for the others before the run ends with a message"),
 
-    E("data.source", data.source, "scenes", "scenes webdataset", 0, 0, "scenes: built in, made on the fly; webdataset: tars of pictures and captions"),
+    E("data.source", data.source, "scenes", "scenes webdataset", 0, "scenes: built in, made on the fly; webdataset: tars of pictures and captions"),
     I("data.scenes.train", data.scenes.train, "16384", 1, 1e9, 0, "scenes in the training split"),
     I("data.scenes.test", data.scenes.test, "1000", 1, 1e9, 0, "scenes held out"),
     I("data.scenes.size", data.scenes.size, "64", 32, 1024, 0, "pixels a side"),
@@ -65,18 +67,18 @@ const field schema[] = {
     I("data.scenes.questions", data.scenes.questions, "4", 1, 24, 0, "questions a scene"),
     L("data.train", data.train, "training tars, braces allowed: [train-{000000..000127}.tar]"),
     L("data.test", data.test, "held-out tars"),
-    S("data.vqa_train.questions", data.vqa_train.questions, NULL, 0, "official VQA v2 questions JSON about the training pictures"),
-    S("data.vqa_train.annotations", data.vqa_train.annotations, NULL, 0, "their annotations JSON"),
-    S("data.vqa_test.questions", data.vqa_test.questions, NULL, 0, "official VQA v2 questions JSON about the held-out pictures"),
-    S("data.vqa_test.annotations", data.vqa_test.annotations, NULL, 0, "their annotations JSON"),
+    S("data.vqa_train.questions", data.vqa_train.questions, NULL, PATH, "official VQA v2 questions JSON about the training pictures"),
+    S("data.vqa_train.annotations", data.vqa_train.annotations, NULL, PATH, "their annotations JSON"),
+    S("data.vqa_test.questions", data.vqa_test.questions, NULL, PATH, "official VQA v2 questions JSON about the held-out pictures"),
+    S("data.vqa_test.annotations", data.vqa_test.annotations, NULL, PATH, "their annotations JSON"),
     I("data.block", data.block, "256", 1, 1 << 20, 0, "samples a block: the unit of shuffling and of the cache"),
     I("data.window", data.window, "8", 1, 1 << 20, 0, "blocks whose samples are shuffled together"),
-    E("data.on_error", data.skip_bad, "stop", "stop skip", 0, 0, "what a broken sample does: stop the run, or be counted, named and skipped"),
+    E("data.on_error", data.skip_bad, "stop", "stop skip", 0, "what a broken sample does: stop the run, or be counted, named and skipped"),
 
-    S("tokenizer.merges", tokenizer.merges, NULL, 0, "CLIP merges file (bpe_simple_vocab_16e6.txt.gz or merges.txt); unset: a vocabulary is learned from the captions"),
+    S("tokenizer.merges", tokenizer.merges, NULL, PATH, "CLIP merges file (bpe_simple_vocab_16e6.txt.gz or merges.txt); unset: a vocabulary is learned from the captions"),
     I("tokenizer.vocab_size", tokenizer.vocab_size, "1024", 514, 1 << 20, 0, "size of the learned vocabulary"),
 
-    S("teacher.dir", teacher.dir, NULL, 0, "folder with the teacher's model.safetensors and config.json (and merges.txt)"),
+    S("teacher.dir", teacher.dir, NULL, PATH, "folder with the teacher's model.safetensors and config.json (and merges.txt)"),
     MODEL("teacher", teacher.model),
     TRAIN("teacher", teacher.train),
 
@@ -86,12 +88,12 @@ const field schema[] = {
     F("loss.task.weight", loss.task, "1", 0, NO_MAX, 0, "InfoNCE of student pictures and captions (`task: 1` for short, also below)"),
     F("loss.crd.weight", loss.crd, "0", 0, NO_MAX, 0, "contrastive relational distillation: KL(teacher || student) of both softmaxes"),
     F("loss.icl.weight", loss.icl, "0", 0, NO_MAX, 0, "interactive contrastive learning: student against teacher embeddings"),
-    E("loss.icl.variant", loss.icl_variant, "published", "published as-released", 0, 0, "published: its scale is exp(parameter); as-released: the raw parameter, as CLIP-KD's code has it"),
+    E("loss.icl.variant", loss.icl_variant, "published", "published as-released", 0, "published: its scale is exp(parameter); as-released: the raw parameter, as CLIP-KD's code has it"),
     F("loss.fd.weight", loss.fd, "0", 0, NO_MAX, 0, "feature distillation (MSE of normalised embeddings); CLIP-KD uses 2000"),
-    E("loss.fd.reduce", loss.fd_reduce, "mean", "mean sum", 0, 0, "mean over dimensions (published; its weight shrinks as the teacher widens) or sum (free of the dimension)"),
+    E("loss.fd.reduce", loss.fd_reduce, "mean", "mean sum", 0, "mean over dimensions (published; its weight shrinks as the teacher widens) or sum (free of the dimension)"),
 
-    S("cache.dir", cache.dir, NULL, 0, "folder of the teacher's cached embeddings"),
-    E("cache.dtype", cache.dtype, "f16", "f16 f32", 0, 0, "how they are stored"),
+    S("cache.dir", cache.dir, NULL, PATH, "folder of the teacher's cached embeddings"),
+    E("cache.dtype", cache.dtype, "f16", "f16 f32", 0, "how they are stored"),
     I("cache.segment_blocks", cache.segment_blocks, "4", 1, 1 << 16, FREE, "blocks a segment file"),
     I("cache.high_water", cache.high_water, "64", 1, BIG, FREE, "split mode: blocks the teachers may be ahead of what the students need"),
 
@@ -107,6 +109,8 @@ const field schema[] = {
     I("eval.sample_questions", eval.sample_questions, "24", 1, 1000, FREE, "questions shown in the report"),
     B("eval.pixel_baseline", eval.pixel_baseline, "false", FREE, "nearest neighbour on pixels beside the model"),
 };
+/* clang-format on */
+
 const int schema_n = PUPIL_COUNT(schema);
 
 int schema_find(const char *key)

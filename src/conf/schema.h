@@ -7,20 +7,20 @@
 typedef enum { TYPE_BOOL, TYPE_INT, TYPE_FLOAT, TYPE_STRING, TYPE_STRINGS, TYPE_ENUM } value_type;
 
 enum {
-    FREE = 1,     /* may change between two runs of one run directory */
-    AUTO = 2,     /* an int that may be `auto` (stored as 0) */
-    PRESET = 4,   /* unset (null) unless given: the preset decides */
-    REQUIRED = 8
+    FREE = 1,   /* may change between two runs of one run directory */
+    AUTO = 2,   /* an int that may be `auto` (stored as 0) */
+    PRESET = 4, /* unset (null) unless given: the preset decides */
+    REQUIRED = 8,
+    PATH = 16 /* a string that names a file or folder */
 };
 
 typedef struct {
     const char *key;
     value_type type;
-    size_t at, size;    /* in pupil_conf */
-    const char *init;   /* the default as YAML text; NULL: unset */
+    size_t at, size;  /* in pupil_conf */
+    const char *init; /* the default as YAML text; NULL: unset */
     double min, max;
-    const char *choices; /* enum: words separated by spaces; index is the value, after `base` */
-    int base;            /* value of the first word */
+    const char *choices; /* words separated by spaces; an enum's value is the index of its word */
     unsigned flags;
     const char *doc;
 } field;
@@ -32,21 +32,37 @@ extern const int schema_n;
 int schema_find(const char *key);
 /* Some row's key begins with "key.". */
 bool schema_is_section(const char *key);
-/* Stores a scalar's text into c; false if it does not fit the type or range; what was expected goes into `expected`. */
-bool field_store(const field *f, const char *text, bool quoted, pupil_conf *c, char expected[256]);
-void field_add_string(const field *f, const char *text, pupil_conf *c);
+
+/* ---- field.c: one value ------------------------------------------------------------------------- */
+enum { EXPECTED_ROOM = 256 };
+/* What the row wants: "a whole number from 1 to 6". */
+void field_expected(const field *f, char expected[EXPECTED_ROOM]);
+/* Stores a scalar's text into c; false, and c as it was, if type or range do not fit. */
+bool field_store(const field *f, const char *text, bool quoted, pupil_conf *c);
+/* Appends to a list; false for an empty text. */
+bool field_add_string(const field *f, const char *text, pupil_conf *c);
+/* Unset: what was stored is freed. */
 void field_clear(const field *f, pupil_conf *c);
 /* The value as YAML text that reads back equal. */
 void field_print(const field *f, const pupil_conf *c, pupil_buf *out);
-void field_expected(const field *f, char expected[256]);
+/* The choice that `text` was probably meant to be, into word[64]; or NULL. */
+const char *field_choice(const field *f, const char *text, char word[64]);
 
-/* Where each given value stands; line 0: not given. */
+/* ---- problem.c: what is wrong, and where ---------------------------------------------------------- */
+enum { MOST_PROBLEMS = 100 };
 typedef struct {
-    const char *file; /* or "--set a.b=v" with line -1; owned by the parser */
-    int line, column;
+    const char *file; /* the file, or "--set a.b=v"; owned by the parser */
+    int line, column; /* from 1. line 0: not given; -1: given on the command line */
+    bool bad;         /* given, but refused already */
 } place;
+typedef struct {
+    pupil_buf *out;
+    int count;
+} problems;
+/* Adds the line "file:line:column: ..."; after MOST_PROBLEMS only counts. */
+void problem(problems *p, place at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* Rules between keys; adds one line each to errors. Returns how many. */
-int conf_check(const pupil_conf *c, const place *at, pupil_buf *errors);
+/* Rules between keys. at[i] is where the value of schema[i] stands. */
+void conf_check(const pupil_conf *c, const place *at, problems *p);
 
 #endif

@@ -1,0 +1,126 @@
+/* The examples of conf/ are accepted, read back from what is printed of them, and speak of what they are for;
+ * the presets the settings name are those the models know. */
+#include "schema.h"
+
+#include "../proof.h"
+#include "pupil/model.h"
+
+static pupil_conf *load(const char *name, const char *set)
+{
+    char *path = pupil_format("%s/conf/%s.yaml", getenv("PUPIL_SOURCE"), name);
+    pupil_conf *c = NULL;
+    pupil_buf e = {0};
+    if (pupil_conf_load(path, &set, set ? 1 : 0, &c, &e) < 0) fail_msg("%s", e.s);
+    pupil_free(&path);
+    return c;
+}
+
+static char *printed(const pupil_conf *c, const char *section)
+{
+    pupil_buf b = {0};
+    pupil_conf_print_section(c, section, &b);
+    return b.s;
+}
+
+static void same_section(const pupil_conf *a, const pupil_conf *b, const char *section)
+{
+    char *x = printed(a, section), *y = printed(b, section);
+    assert_string_equal(x, y);
+    DROP(x, y);
+}
+
+static void accepted(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        pupil_mode mode;
+        pupil_source source;
+    } example[] = {{"quickstart", PUPIL_MODE_SPLIT, PUPIL_SOURCE_SCENES},
+                   {"chained", PUPIL_MODE_CHAINED, PUPIL_SOURCE_SCENES},
+                   {"students", PUPIL_MODE_STUDENTS, PUPIL_SOURCE_SCENES},
+                   {"emoji", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET},
+                   {"emoji-full", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET}};
+    for (int i = 0; i < PUPIL_COUNT(example); i++) {
+        pupil_conf *a = load(example[i].name, NULL), *b = NULL;
+        assert_int_equal(a->run.mode, example[i].mode);
+        assert_int_equal(a->data.source, example[i].source);
+        char *text = printed(a, "");
+        pupil_buf e = {0};
+        if (pupil_conf_parse("printed", text, NULL, 0, &b, &e) < 0) fail_msg("%s", e.s);
+        same_section(a, b, "");
+        pupil_free(&text);
+        pupil_conf_free(&a);
+        pupil_conf_free(&b);
+    }
+}
+
+/* One teacher, one cache: nothing that either is made of may differ between the three. */
+static void examples_share_the_cache(void **state)
+{
+    (void)state;
+    static const char *const section[] = {"data", "tokenizer", "teacher.dir", "cache"};
+    pupil_conf *quick = load("quickstart", NULL), *chained = load("chained", NULL),
+               *students = load("students", NULL);
+    for (int i = 0; i < PUPIL_COUNT(section); i++) {
+        same_section(quick, chained, section[i]);
+        same_section(quick, students, section[i]);
+    }
+    static const char *const rest[] = {"teacher", "student", "loss"}; /* the same student, bit for bit */
+    for (int i = 0; i < PUPIL_COUNT(rest); i++) same_section(quick, chained, rest[i]);
+    assert_false(students->teacher.train_here);
+    pupil_conf_free(&quick);
+    pupil_conf_free(&chained);
+    pupil_conf_free(&students);
+}
+
+static void models_can_be_made(void **state)
+{
+    (void)state;
+    static const char *const name[] = {"quickstart", "chained", "students", "emoji", "emoji-full"};
+    for (int i = 0; i < PUPIL_COUNT(name); i++) {
+        pupil_conf *c = load(name[i], NULL);
+        pupil_arch arch;
+        GOOD(pupil_arch_from_conf(&c->student.model, c->tokenizer.vocab_size, "student.model", &arch));
+        if (c->teacher.train_here)
+            GOOD(pupil_arch_from_conf(&c->teacher.model, c->tokenizer.vocab_size, "teacher.model", &arch));
+        pupil_conf_free(&c);
+    }
+}
+
+static void presets(void **state)
+{
+    (void)state;
+    const char *choices = schema[schema_find("student.model.name")].choices;
+    char *list = pupil_strdup(choices), *save;
+    pupil_arch arch;
+    int n = 0;
+    for (char *word = strtok_r(list, " ", &save); word; word = strtok_r(NULL, " ", &save), n++) {
+        char *set = pupil_format("student.model={name: %s}", word);
+        pupil_conf *c = load("students", set);
+        pupil_conf_model m = {.name = word, .act = PUPIL_ACT_PRESET};
+        GOOD(pupil_arch_from_conf(&m, 49408, word, &arch));
+        pupil_conf_free(&c);
+        pupil_free(&set);
+    }
+    assert_true(n >= 5);
+    /* the model's own refusal names the presets it knows: no more than these */
+    pupil_conf_model unknown = {.name = (char *)"ViT-Q-9"};
+    assert_true(pupil_arch_from_conf(&unknown, 49408, "x", &arch) < 0);
+    char *reason = pupil_strdup(pupil_reason());
+    int told = 0;
+    for (const char *p = strstr(reason, "expected"); (p = strstr(p, "ViT-")); p += 4) told++;
+    assert_int_equal(told, n);
+    DROP(reason, list);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(accepted),
+        cmocka_unit_test(examples_share_the_cache),
+        cmocka_unit_test(models_can_be_made),
+        cmocka_unit_test(presets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

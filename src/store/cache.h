@@ -31,6 +31,7 @@ typedef struct {
 typedef struct {
     char *path; /* owned */
     hid_t file, set[SIDES];
+    int64_t waiting; /* bytes written since the kernel was last told to store them */
 } seg_file;
 
 int64_t shape_rows(const pupil_cache_shape *s, int64_t block);
@@ -51,7 +52,7 @@ int seg_create(const char *path, const pupil_cache_shape *s, const char *identit
                seg_file *ret);
 /** The stored bytes of one block. */
 int seg_read(const seg_file *f, const pupil_cache_shape *s, int64_t place, int side, void *raw);
-int seg_write(const seg_file *f, const pupil_cache_shape *s, int64_t place, int side, const void *raw);
+int seg_write(seg_file *f, const pupil_cache_shape *s, int64_t place, int side, const void *raw);
 /** End a file of g->n blocks: writes ids and rows, closes it, and sets g->bytes, head and head_crc. */
 int seg_finish(seg_file *f, const pupil_cache_shape *s, segment *g);
 void seg_close(seg_file *f);

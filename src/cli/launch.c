@@ -69,14 +69,16 @@ static int physical_cores(void)
     return PUPIL_MAX(1, n);
 }
 
-/* Binding helps where every rank gets whole cores of a machine that is all ours; anywhere else it can only
- * put two ranks on one core or one rank on too few, so the kernel's scheduler is left to choose. */
+/* Binding helps where every rank gets whole cores of a machine that is all ours. Two jobs would be bound to
+ * the same first cores, so a job that leaves room for another is not bound; anywhere else binding could only
+ * put ranks on too few. */
 static void placement(command *c, const pupil_plan *p)
 {
     int cores = physical_cores();
     char per_rank[32];
     bool whole_machine = cli_bound_cores() == (int)sysconf(_SC_NPROCESSORS_ONLN) && !getenv("SLURM_JOB_ID");
-    if (p->ranks > 1 && whole_machine && p->ranks * p->threads <= cores) {
+    if (p->ranks > 1 && whole_machine && p->ranks * p->threads <= cores &&
+        2 * p->ranks * p->threads > cores) {
         arg(c, "--bind-to");
         arg(c, "core");
         arg(c, "--map-by");

@@ -44,7 +44,10 @@ static int claim_run_dir(job *j)
     if (r == 0 && pupil_exists(path)) {
         pupil_conf *old = NULL;
         r = pupil_read_file(path, 1 << 20, &text, NULL);
-        if (r == 0 && pupil_conf_parse(path, text, NULL, 0, &old, &why) == 0 && pupil_conf_diff(old, j->conf, &why) > 0)
+        if (r == 0 && pupil_conf_parse(path, text, NULL, 0, &old, &why) < 0)
+            r = pupil_fail(PUPIL_EMISMATCH, "%s: written by another version of pupil, or damaged (%.*s); choose another run.dir with "
+                           "--set run.dir=..., or remove that folder", path, (int)strcspn(why.s, "\n"), why.s);
+        else if (r == 0 && pupil_conf_diff(old, j->conf, &why) > 0)
             r = pupil_fail(PUPIL_EMISMATCH, "%s holds a run with other settings (%s); choose another run.dir with "
                            "--set run.dir=..., or remove that folder", dir, why.s);
         pupil_conf_free(&old);

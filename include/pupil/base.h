@@ -139,6 +139,8 @@ void pupil_sha256_of(const void *bytes, size_t n, char ret_hex[65]);
 int pupil_sha256_file(const char *path, char ret_hex[65]);
 /** CRC-32C (Castagnoli), `crc` = 0 to start. */
 uint32_t pupil_crc32c(uint32_t crc, const void *bytes, size_t n);
+/** FNV-1a, 64 bits: for hash tables and for names turned into numbers; not for identities. */
+uint64_t pupil_fnv1a(const void *bytes, size_t n);
 
 /* ---- random numbers ----------------------------------------------------------------------------- */
 /** Counter-based (Philox 4x32-10, Salmon et al. 2011): a pure function of (seed, stream, index). Streams

@@ -166,3 +166,11 @@ uint32_t pupil_crc32c(uint32_t crc, const void *bytes, size_t n)
     for (; n; p++, n--) c = crc_table[(c ^ *p) & 255] ^ c >> 8;
     return ~c;
 }
+
+uint64_t pupil_fnv1a(const void *bytes, size_t n)
+{
+    const uint8_t *p = bytes;
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * 1099511628211u;
+    return h;
+}

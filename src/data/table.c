@@ -46,12 +46,8 @@ void map64_free(map64 *m)
     *m = (map64){0};
 }
 
-static uint64_t hash(const char *s, size_t len)
-{
-    uint64_t h = UINT64_C(0xcbf29ce484222325) ^ len; /* FNV-1a, then mixed for the low bits */
-    for (size_t i = 0; i < len; i++) h = (h ^ (uint8_t)s[i]) * UINT64_C(0x100000001b3);
-    return mix(h);
-}
+/* Mixed, as the low bits choose the slot. */
+static uint64_t hash(const char *s, size_t len) { return mix(pupil_fnv1a(s, len)); }
 
 static int64_t *textset_slot_of(const textset *t, const char *s, size_t len)
 {

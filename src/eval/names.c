@@ -3,18 +3,10 @@
 
 #include <string.h>
 
-/* FNV-1a, 64 bits (Fowler, Noll, Vo). */
-static uint64_t hash_of(const char *s)
-{
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *s; s++) h = (h ^ (unsigned char)*s) * 0x100000001b3u;
-    return h;
-}
-
 /* The slot where `s` is, or the empty one where it belongs. */
 static int64_t slot_of(const names *t, const char *s)
 {
-    uint64_t i = hash_of(s), mask = (uint64_t)t->slots - 1;
+    uint64_t i = pupil_fnv1a(s, strlen(s)), mask = (uint64_t)t->slots - 1;
     for (;; i++) {
         int32_t k = t->slot[i & mask];
         if (k == 0 || strcmp(t->s[k - 1], s) == 0) return (int64_t)(i & mask);

@@ -23,6 +23,7 @@ struct pupil_loss {
     double *lse;                   /* [batch][LSES] */
     double *column;                /* [batch] */
     float *z, *y, *g, *p;          /* [rows, batch] */
+    float *q;                      /* [batch] one row of teacher probabilities */
     float *dunit, *dhead, *du;     /* [rows, dim], [rows, teacher_dim] twice */
 };
 
@@ -53,6 +54,7 @@ pupil_loss *pupil_loss_new(const pupil_loss_conf *c, int64_t local_slots)
     l->column = pupil_alloc((size_t)c->batch * sizeof *l->column);
     float **square[] = {&l->z, &l->y, &l->g, &l->p};
     for (int i = 0; i < PUPIL_COUNT(square); i++) *square[i] = floats(l->rows * c->batch);
+    l->q = floats(c->batch);
     l->dunit = floats(l->rows * c->dim);
     l->dhead = floats(l->rows * PUPIL_MAX(c->teacher_dim, c->dim));
     l->du = floats(l->rows * c->teacher_dim);
@@ -70,7 +72,7 @@ void pupil_loss_free(pupil_loss **lp)
         pupil_free(&l->head[s]);
         pupil_free(&l->head_norm[s]);
     }
-    float **rest[] = {&l->z, &l->y, &l->g, &l->p, &l->dunit, &l->dhead, &l->du};
+    float **rest[] = {&l->z, &l->y, &l->g, &l->p, &l->q, &l->dunit, &l->dhead, &l->du};
     for (int i = 0; i < PUPIL_COUNT(rest); i++) pupil_free(rest[i]);
     pupil_free(&l->lse);
     pupil_free(&l->column);
@@ -175,16 +177,16 @@ static double row_direction(pupil_loss *l, int64_t slot, int side, double value[
             g[d] -= (float)(wt * half);
         }
         if (wc != 0) {
-            float *q = l->y + i * b; /* teacher logits become teacher probabilities */
+            const float *y = l->y + i * b;
             double kl = 0;
             for (int64_t j = 0; j < b; j++) {
-                double logq = (double)q[j] - row[1];
+                double logq = (double)y[j] - row[1];
                 kl += exp(logq) * (logq - ((double)z[j] - row[0]));
             }
             value[PUPIL_TERM_CRD] += half * kl;
-            pupil_exp_minus(q, q, &row[1], NULL, 1, b);
+            pupil_exp_minus(l->q, y, &row[1], NULL, 1, b);
             add_scaled(g, p, wc * half, b);
-            add_scaled(g, q, -wc * half, b);
+            add_scaled(g, l->q, -wc * half, b);
         }
         scalar += dot(g, z, b);
     }
@@ -192,7 +194,7 @@ static double row_direction(pupil_loss *l, int64_t slot, int side, double value[
 }
 
 /* The other direction's softmax seen from here: entry (i,j) belongs to row j of the other side. */
-static void column_direction(pupil_loss *l, int64_t slot, int side, const float *teacher_logits)
+static void column_direction(pupil_loss *l, int64_t slot, int side)
 {
     int64_t n = l->rows, b = l->c.batch;
     double half = 0.5 / (double)b, wt = l->c.weight[PUPIL_TERM_TASK], wc = l->c.weight[PUPIL_TERM_CRD];
@@ -200,7 +202,7 @@ static void column_direction(pupil_loss *l, int64_t slot, int side, const float 
     add_scaled(l->g, l->p, (wt + wc) * half, n * b);
     for (int64_t i = 0; i < n && wt != 0; i++) l->g[i * b + slot * n + i] -= (float)(wt * half);
     if (wc == 0) return;
-    pupil_exp_minus(l->p, teacher_logits, NULL, column_of(l, side == IMAGE ? LSE_TEACHER_TEXT : LSE_TEACHER_IMAGE), n, b);
+    pupil_exp_minus(l->p, l->y, NULL, column_of(l, side == IMAGE ? LSE_TEACHER_TEXT : LSE_TEACHER_IMAGE), n, b);
     add_scaled(l->g, l->p, -wc * half, n * b);
 }
 
@@ -214,8 +216,7 @@ static void pair_terms(pupil_loss *l, int64_t slot, int side, const pupil_loss_p
     logits(l, l->z, scale, l->unit[side] + slot * n * ds, l->unit[!side], ds);
     if (crd) logits(l, l->y, l->c.teacher_scale, l->teacher[side] + slot * n * dt, l->teacher[!side], dt);
     *grads->logit_scale += (float)row_direction(l, slot, side, value);
-    if (crd) logits(l, l->y, l->c.teacher_scale, l->teacher[side] + slot * n * dt, l->teacher[!side], dt);
-    column_direction(l, slot, side, l->y);
+    column_direction(l, slot, side);
     pupil_gemm(false, false, n, ds, b, (float)scale, l->g, b, l->unit[!side], ds, 0, l->dunit, ds);
 }
 

@@ -22,20 +22,13 @@ const pupil_tensor *pupil_table_find(const pupil_table *t, const char *name)
     return NULL;
 }
 
-/* A stream of its own for each name, so that adding a tensor does not move the others. */
-static uint64_t name_index(const char *name)
-{
-    uint64_t h = 14695981039346656037u; /* FNV-1a */
-    for (; *name; name++) h = (h ^ (uint8_t)*name) * 1099511628211u;
-    return h;
-}
-
 void pupil_table_init(const pupil_table *t, uint64_t seed, float *params)
 {
     memset(params, 0, (size_t)t->total * sizeof *params);
     for (int64_t i = 0; i < t->n; i++) {
         const pupil_tensor *x = &t->t[i];
-        pupil_rng r = pupil_rng_at(seed, PUPIL_STREAM_INIT, name_index(x->name));
+        /* a stream of its own for each name, so that adding a tensor does not move the others */
+        pupil_rng r = pupil_rng_at(seed, PUPIL_STREAM_INIT, pupil_fnv1a(x->name, strlen(x->name)));
         for (int64_t j = 0; j < x->count; j++)
             params[x->offset + j] = (float)(x->init == PUPIL_INIT_CONST ? x->value : x->value * pupil_rng_normal(&r));
     }

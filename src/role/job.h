@@ -32,7 +32,7 @@ static inline bool job_leads(const job *j) { return pupil_comm_rank(j->world) ==
 int job_open(job *j);             /* run directory, data, tokenizer, architectures. Collective. */
 void job_close(job *j);
 int job_open_cache(job *j);       /* after the teacher exists: identity, cache. Collective. */
-int job_note_phase(job *j, const char *name, double seconds, double pairs);
+void job_note_phase(job *j, const char *name, double seconds, double pairs);
 int job_write_run_json(const job *j);
 pupil_order job_order(const job *j, uint64_t seed);
 /* Digest of what must not change within a training: settings of `sections`, data, tokenizer, cache. */

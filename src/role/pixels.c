@@ -112,9 +112,7 @@ static int captioned(const job *j, pupil_split split, int64_t n, uint8_t *u8, in
         char *text;
         PUPIL_TRY(thumbnail(j, split, i, u8 + i * PIXELS));
         PUPIL_TRY(pupil_dataset_caption(j->data, split, i, 0, &text));
-        uint64_t h = 14695981039346656037u; /* FNV-1a */
-        for (const char *p = text; *p; p++) h = (h ^ (uint8_t)*p) * 1099511628211u;
-        label[i] = (int64_t)h;
+        label[i] = (int64_t)pupil_fnv1a(text, strlen(text));
         pupil_free(&text);
     }
     return 0;

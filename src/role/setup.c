@@ -60,18 +60,17 @@ static int claim_run_dir(job *j)
     return r;
 }
 
-static int remove_files(const char *dir, const char *const *name, int n)
+static void remove_files(const char *dir, const char *const *name, int n)
 {
     for (int i = 0; i < n; i++) {
         char *p = pupil_join(dir, name[i]);
         remove(p);
         pupil_free(&p);
     }
-    return 0;
 }
 
 /* --again: the student is forgotten, the teacher and the cache stay. */
-static int forget_student(const char *dir)
+static void forget_student(const char *dir)
 {
     static const char *const files[] = {"finished", "metrics.jsonl", "eval.json", "report.html"};
     remove_files(dir, files, PUPIL_COUNT(files));
@@ -80,7 +79,6 @@ static int forget_student(const char *dir)
     if (pupil_list_dir(ckpt, "", "", &names, &n) == 0) remove_files(ckpt, (const char *const *)names, n);
     pupil_names_free(&names, n);
     pupil_free(&ckpt);
-    return 0;
 }
 
 enum { LEARN_FROM = 4000 }; /* captions a vocabulary is learned from */
@@ -157,7 +155,7 @@ static int open_archs(job *j)
 int job_open(job *j)
 {
     int r = job_leads(j) ? claim_run_dir(j) : 0;
-    if (r == 0 && job_leads(j) && j->again) r = forget_student(j->conf->run.dir);
+    if (r == 0 && job_leads(j) && j->again) forget_student(j->conf->run.dir);
     PUPIL_TRY(pupil_agree(j->world, r));
     PUPIL_TRY(open_data(j));
     PUPIL_TRY(open_tokenizer(j));
@@ -231,13 +229,12 @@ int job_open_cache(job *j)
     return 0;
 }
 
-int job_note_phase(job *j, const char *name, double seconds, double pairs)
+void job_note_phase(job *j, const char *name, double seconds, double pairs)
 {
     if (j->phases.len) pupil_buf_puts(&j->phases, ", ");
     pupil_buf_puts(&j->phases, "{\"name\": ");
     pupil_buf_json(&j->phases, name);
     pupil_buf_printf(&j->phases, ", \"seconds\": %.2f, \"pairs\": %.0f}", seconds, pairs);
-    return 0;
 }
 
 static void model_json(pupil_buf *b, const char *key, const pupil_arch *a, int64_t params, const char *digest)

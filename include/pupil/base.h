@@ -194,6 +194,18 @@ const char *pupil_bytes_text(double bytes, char out[32]);
 /** UTC "2026-11-23T10:00:00Z". */
 const char *pupil_utc(char out[32]);
 
+/* ---- number formats ----------------------------------------------------------------------------- */
+/** src[n] as IEEE halves, rounded to nearest, ties to even. Returns n, or the index of the first value that is not
+ *  finite or becomes infinite (65520 and above); dst is then of no use. */
+int64_t pupil_f16_pack(uint16_t *dst, const float *src, int64_t n);
+/** Exact. False if a value is not finite. */
+bool pupil_f16_unpack(float *dst, const uint16_t *src, int64_t n);
+bool pupil_bf16_unpack(float *dst, const uint16_t *src, int64_t n);
+bool pupil_floats_finite(const float *x, int64_t n);
+/* the plain twins that define the first two */
+int64_t pupil_plain_f16_pack(uint16_t *dst, const float *src, int64_t n);
+bool pupil_plain_f16_unpack(float *dst, const uint16_t *src, int64_t n);
+
 /* ---- signals ------------------------------------------------------------------------------------ */
 /** From now on USR1 and TERM (and INT) set a flag instead of ending the program. */
 void pupil_signals_catch(void);

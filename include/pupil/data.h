@@ -42,6 +42,24 @@ void pupil_preprocess_normalize(const pupil_preprocess *p, const uint8_t *u8, fl
 /** "size=64 mode=shortest interpolation=bicubic mean=... std=..." for identities. */
 void pupil_preprocess_text(const pupil_preprocess *p, pupil_buf *out);
 
+/** A view of a picture, drawn from (seed, sample, view) alone and so the same for teacher and student. */
+typedef struct {
+    bool crop;                  /* torchvision's RandomResizedCrop; else the whole picture */
+    double scale[2], ratio[2];  /* share of the area; width/height */
+    bool flip;                  /* mirrored in half of the cases */
+    uint64_t seed;
+} pupil_view_recipe;
+typedef struct {
+    int x, y, w, h; /* the box, in pixels of the decoded picture */
+    bool whole, flip; /* whole: no box, the tower's own resize mode */
+} pupil_view;
+/** View `view` of sample `sample`, a picture of w x h pixels. Pure. */
+pupil_view pupil_view_at(const pupil_view_recipe *r, int64_t sample, int64_t view, int w, int h);
+/** As pupil_preprocess_u8() of the box alone, resized to size x size whatever its shape, then mirrored. */
+int pupil_preprocess_view(const pupil_preprocess *p, const pupil_image *im, const pupil_view *v, uint8_t *out);
+/** "whole picture", or "random_resized_crop scale=0.9,1 ratio=0.75,1.3333333 flip=no seed=1", for identities. */
+void pupil_view_text(const pupil_view_recipe *r, pupil_buf *out);
+
 /* ---- data sets ---------------------------------------------------------------------------------- */
 typedef enum { PUPIL_TRAIN, PUPIL_TEST } pupil_split;
 typedef struct pupil_dataset pupil_dataset;
@@ -78,7 +96,10 @@ int64_t pupil_order_sample(const pupil_order *o, int64_t epoch, int64_t pos);
 int64_t pupil_order_needs(const pupil_order *o, int64_t pos);
 
 /* ---- tokenizer ---------------------------------------------------------------------------------- */
-/** CLIP's byte-level BPE: ids = 256 bytes, 256 bytes+</w>, merges, <start_of_text>, <end_of_text>.
+/** A model's own tokenizer. Three kinds: CLIP's BPE; SentencePiece's unigram (SigLIP); SentencePiece's BPE with byte
+ *  fallback (SigLIP2's Gemma vocabulary).
+ *
+ *  CLIP's byte-level BPE: ids = 256 bytes, 256 bytes+</w>, merges, <start_of_text>, <end_of_text>.
  *  Text (bytes that are not UTF-8 replaced by U+FFFD) is HTML-unescaped twice, stripped, white space
  *  collapsed, lower-cased (Unicode), split by CLIP's pattern, as open_clip's SimpleTokenizer does without ftfy. */
 typedef struct pupil_tokenizer pupil_tokenizer;
@@ -86,6 +107,16 @@ typedef struct pupil_tokenizer pupil_tokenizer;
  *  at most vocab 49408 when the file is CLIP's). PUPIL_EFORMAT with file:line unless each merge joins two
  *  tokens known by then into a new one. */
 int pupil_tokenizer_load(const char *path, pupil_tokenizer **ret);
+/** The tokenizer of a model folder: merges.txt (with vocab.json beside it or without), bpe_simple_vocab_16e6.txt(.gz),
+ *  tokenizer.json (BPE of CLIP, unigram or BPE of SentencePiece), spiece.model or tokenizer.model. `path` may also be
+ *  one such file. PUPIL_ENOTFOUND: none of them is there, and which were looked for. */
+int pupil_tokenizer_open(const char *path, pupil_tokenizer **ret);
+/** The file in the folder (or the path itself) that pupil_tokenizer_open() takes, owned by the caller; or NULL. */
+char *pupil_tokenizer_file(const char *path);
+/** Towers of this kind see padding: encode() fills up to `context` with the pad id. */
+bool pupil_tokenizer_pads(const pupil_tokenizer *t);
+/** "CLIP BPE", "SentencePiece unigram", "SentencePiece BPE". */
+const char *pupil_tokenizer_kind(const pupil_tokenizer *t);
 /** Learn a vocabulary of `vocab_size` ids from n texts: byte-pair merges by count, ties by bytes. Deterministic.
  *  Pairs seen once are left alone, so it may come out smaller: ask pupil_tokenizer_vocab(). */
 int pupil_tokenizer_learn(const char *const *texts, int64_t n, int64_t vocab_size, pupil_tokenizer **ret);
@@ -95,8 +126,9 @@ void pupil_tokenizer_free(pupil_tokenizer **t);
 int64_t pupil_tokenizer_vocab(const pupil_tokenizer *t);
 /** SHA-256 of the merges in canonical form. */
 void pupil_tokenizer_digest(const pupil_tokenizer *t, char ret_hex[65]);
-/** ids[0..n-1] = start, text, end; cut at `context` with the last id set to end. Returns n (2..context).
- *  Not padded: captions are packed by true length. Safe from several threads. */
+/** CLIP: ids[0..n-1] = start, text, end; cut at `context` with the last id set to end. Returns n (2..context).
+ *  Not padded: captions are packed by true length. SentencePiece: text, end, padding; returns n = context.
+ *  Safe from several threads. */
 int pupil_tokenizer_encode(const pupil_tokenizer *t, const char *text, int context, int32_t *ids);
 /** Text of ids, specials included, owned by the caller. */
 char *pupil_tokenizer_decode(const pupil_tokenizer *t, const int32_t *ids, int n);

@@ -34,11 +34,19 @@ void pupil_linear_backward(float *dx, float *dw, float *db, const float *dy, con
 void pupil_bias_residual(float *y, const float *res, const float *x, const float *b, int64_t n, int64_t width);
 
 /* ---- activations -------------------------------------------------------------------------------- */
-/** y = act(h), h[n,width] += b first (h keeps the sum for backward). quick: x sigmoid(1.702 x), else
- *  x Phi(x), the exact GELU (Hendrycks & Gimpel 2016). */
-void pupil_bias_act_forward(float *y, float *h, const float *b, int64_t n, int64_t width, bool quick);
+/** x Phi(x), the exact GELU (Hendrycks & Gimpel 2016); x sigmoid(1.702 x); their tanh form
+ *  x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))). */
+typedef enum { PUPIL_GELU, PUPIL_QUICK_GELU, PUPIL_GELU_TANH } pupil_activation;
+/** "gelu", "quick_gelu", "gelu_tanh". */
+const char *pupil_activation_name(pupil_activation act);
+/** y = act(h), h[n,width] += b first (h keeps the sum for backward). */
+void pupil_bias_act_forward(float *y, float *h, const float *b, int64_t n, int64_t width, pupil_activation act);
 /** dh = dy act'(h); dh may be dy. */
-void pupil_act_backward(float *dh, const float *dy, const float *h, int64_t count, bool quick);
+void pupil_act_backward(float *dh, const float *dy, const float *h, int64_t count, pupil_activation act);
+/** SwiGLU (Shazeer 2020): h[n,2*width] = [g | x] += b first; y[n,width] = g sigmoid(g) x. */
+void pupil_bias_swiglu_forward(float *y, float *h, const float *b, int64_t n, int64_t width);
+/** dh[n,2*width] = gradient. */
+void pupil_swiglu_backward(float *dh, const float *dy, const float *h, int64_t n, int64_t width);
 
 /* ---- layer norm --------------------------------------------------------------------------------- */
 /** y = (x - mean)/sqrt(var + eps) gamma + beta over rows of `width`; keeps mean[n], rstd[n] (may be NULL). */
@@ -58,6 +66,19 @@ void pupil_attention_forward(float *out, const float *qkv, const int32_t *cu, in
 /** dqkv = gradient (all of it is written); probabilities are recomputed from qkv. */
 void pupil_attention_backward(float *dqkv, const float *dout, const float *qkv, const int32_t *cu, int64_t nseq,
                               int64_t heads, int64_t hd, bool causal, const int32_t *pool);
+
+/** A query of its own for all sequences (attention pooling): q[heads*hd], kv[rows, 2*heads*hd] = [k | v];
+ *  out[nseq, heads*hd] = softmax(q k^T / sqrt(hd)) v per head. */
+void pupil_pool_attention_forward(float *out, const float *q, const float *kv, const int32_t *cu, int64_t nseq,
+                                  int64_t heads, int64_t hd);
+/** dkv = gradient, dq[heads*hd] = sum over sequences. */
+void pupil_pool_attention_backward(float *dq, float *dkv, const float *dout, const float *q, const float *kv,
+                                   const int32_t *cu, int64_t nseq, int64_t heads, int64_t hd);
+/** Rotary positions (Su et al. 2021, interleaved pairs): row r of each run of `tokens` rows, from row `first` on, has
+ *  its q and k pairs (2i, 2i+1) of every head turned by angle i of table row r-first: angle[tokens-first, hd/2].
+ *  inverse: turned back, which is the gradient. qkv[rows, 3*heads*hd], in place. */
+void pupil_rope(float *qkv, const float *cosine, const float *sine, int64_t rows, int64_t tokens, int64_t first, int64_t heads,
+                int64_t hd, bool inverse);
 
 /* ---- rows --------------------------------------------------------------------------------------- */
 /** y = x / max(|x|, 1e-12) per row; norm[n] kept. */
@@ -92,7 +113,7 @@ bool pupil_all_finite(const float *x, int64_t n);
 void pupil_plain_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double *a, int64_t lda,
                       const double *b, int64_t ldb, double beta, double *c, int64_t ldc);
 void pupil_plain_linear(double *y, const double *x, const double *w, const double *b, int64_t n, int64_t in, int64_t out);
-double pupil_plain_act(double x, bool quick);
+double pupil_plain_act(double x, pupil_activation act);
 void pupil_plain_layernorm(double *y, const double *x, const double *gamma, const double *beta, int64_t n, int64_t width,
                            double eps);
 void pupil_plain_attention(double *out, const double *qkv, const int32_t *cu, int64_t nseq, int64_t heads, int64_t hd,

@@ -9,6 +9,7 @@
 
 #include "pupil/base.h"
 #include "pupil/conf.h"
+#include "pupil/math.h"
 
 /* ---- the table ---------------------------------------------------------------------------------- */
 typedef enum { PUPIL_INIT_CONST, PUPIL_INIT_NORMAL } pupil_init;
@@ -34,15 +35,48 @@ void pupil_table_init(const pupil_table *t, uint64_t seed, float *params);
 void pupil_table_free(pupil_table *t);
 
 /* ---- architecture ------------------------------------------------------------------------------- */
+/** One transformer: pre-norm blocks, x += out(attention(ln1 x)); x += proj(mlp(ln2 x)). */
 typedef struct {
-    int64_t image_size, patch, v_width, v_layers, v_heads, v_mlp;
-    int64_t context, vocab, t_width, t_layers, t_heads, t_mlp;
-    int64_t embed_dim;
-    bool quick_gelu;
+    int64_t width, layers, heads, mlp;
+    pupil_activation act;
+    double eps; /* of every layer norm */
+} pupil_tower_arch;
+typedef enum { PUPIL_POOL_CLASS, PUPIL_POOL_MAP } pupil_pool; /* class token | attention pooling (SigLIP's MAP head) */
+
+/** Every family is a choice of these parts:
+ *            class  pre  patch         image        blocks                          text
+ *            token  norm bias  pool    projection   of the image tower              tower
+ *  CLIP      yes    yes  no    class   matrix       plain                           causal, matrix
+ *  SigLIP    no     no   yes   MAP     none         plain                           all to all, linear with bias; logit bias
+ *  EVA02     yes    no   yes   class   linear+bias  RoPE, SwiGLU, inner norms, no   as CLIP, under "text."
+ *                                                   k bias (EVA01: only no k bias)
+ *  PE-Core   yes/no yes  no    MAP     linear+bias  RoPE                            as CLIP, under "text." */
+typedef struct {
+    pupil_tower_arch image, text;
+    int64_t image_size, patch, context, vocab, embed_dim;
+
+    bool class_token, pre_norm, patch_bias;
+    pupil_pool pool;
+    int64_t pool_heads, pool_mlp;                     /* MAP */
+    enum { PUPIL_PROJ_NONE, PUPIL_PROJ_MATRIX, PUPIL_PROJ_LINEAR } image_proj;
+    bool rope, rope_xy;                               /* on patches, not on the class token; xy: columns first */
+    double rope_reference, rope_offset;               /* patch i of n stands at (i + offset) / n * reference; 0: at i + offset */
+    bool swiglu, inner_norm, no_k_bias;               /* swiglu: mlp is the width of each half */
+    bool trunk_names;                                 /* timm's names under visual.trunk., else open_clip's own ViT */
+
+    bool text_all_to_all;                             /* no causal mask; pooled at the last position, padded to the context */
+    bool text_proj_bias;                              /* linear [embed_dim, width] with bias, else matrix [width, embed_dim] */
+    bool text_prefix;                                 /* open_clip's custom_text: names under text. */
+    bool logit_bias;
+
     double mean[3], std[3];  /* preprocess_cfg */
     char interpolation[12];  /* "bicubic" | "bilinear" */
     char resize_mode[12];    /* "shortest" | "squash" | "longest" */
 } pupil_arch;
+/** CLIP's choices, OpenAI's mean and std, and no sizes: what the readers of configurations begin with. */
+pupil_arch pupil_arch_clip(void);
+/** "CLIP", "SigLIP", "EVA02", "EVA01" or "PE-Core": which row of the table above it is. */
+const char *pupil_arch_family(const pupil_arch *a);
 /** Architecture of a model section; `vocab` comes from the tokenizer. PUPIL_EUSER: unknown preset (names the
  *  known ones), sizes that do not divide, or what the preset and the keys leave open. `what`: "student.model". */
 int pupil_arch_from_conf(const pupil_conf_model *conf, int64_t vocab, const char *what, pupil_arch *ret);
@@ -91,9 +125,23 @@ double pupil_acts_bytes(const pupil_arch *a, int64_t batch, double tokens, bool 
 
 /* ---- safetensors -------------------------------------------------------------------------------- */
 typedef struct pupil_safetensors pupil_safetensors;
+/** A tensor where it lies in the mapped file, in its own number format. Borrowed. */
+typedef enum { PUPIL_ST_F32, PUPIL_ST_F16, PUPIL_ST_BF16, PUPIL_ST_OTHER } pupil_st_type;
+typedef struct {
+    const char *name, *file;
+    pupil_st_type type;
+    int ndim;
+    int64_t shape[8], count;
+    const void *data;
+} pupil_st_tensor;
 /** Map a file and check its header: sizes, overlaps, names, dtypes. PUPIL_EFORMAT names the tensor. */
 int pupil_safetensors_open(const char *path, pupil_safetensors **ret);
 void pupil_safetensors_close(pupil_safetensors **s);
+/** False if there is no such tensor. */
+bool pupil_safetensors_find(const pupil_safetensors *s, const char *name, pupil_st_tensor *ret);
+/** Elements first .. first+n-1 as float32. PUPIL_EFORMAT: not a floating type | PUPIL_ENUMERIC: a value is not finite;
+ *  both name file and tensor. */
+int pupil_st_unpack(const pupil_st_tensor *t, int64_t first, int64_t n, float *out);
 /** Copy a tensor as float32; its shape must be ndim/shape (trailing 1s do not count). PUPIL_ENOTFOUND | PUPIL_EFORMAT |
  *  PUPIL_ENUMERIC (a value that is not finite). */
 int pupil_safetensors_read(const pupil_safetensors *s, const char *name, int ndim, const int64_t *shape, float *out);

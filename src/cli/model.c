@@ -37,18 +37,18 @@ static void inspect_text(const pupil_arch *a, const pupil_clip *c, const char *d
 {
     printf("weights     sha256 %s\n", digest);
     printf("image       %lld px in patches of %lld, width %lld, %lld layers, %lld heads, mlp %lld\n",
-           (long long)a->image_size, (long long)a->patch, (long long)a->v_width, (long long)a->v_layers,
-           (long long)a->v_heads, (long long)a->v_mlp);
+           (long long)a->image_size, (long long)a->patch, (long long)a->image.width, (long long)a->image.layers,
+           (long long)a->image.heads, (long long)a->image.mlp);
     printf("            %.3f M parameters, %.3f GFLOP an image\n", (double)pupil_clip_params(c, 0) / 1e6,
            pupil_arch_image_flops(a) / 1e9);
     printf("text        %lld ids, context %lld, width %lld, %lld layers, %lld heads, mlp %lld\n",
-           (long long)a->vocab, (long long)a->context, (long long)a->t_width, (long long)a->t_layers,
-           (long long)a->t_heads, (long long)a->t_mlp);
+           (long long)a->vocab, (long long)a->context, (long long)a->text.width, (long long)a->text.layers,
+           (long long)a->text.heads, (long long)a->text.mlp);
     printf("            %.3f M parameters, %.3f GFLOP a caption of %d tokens, %.3f padded to %lld\n",
            (double)pupil_clip_params(c, 1) / 1e6, pupil_arch_text_flops(a, CAPTION_TOKENS) / 1e9,
            CAPTION_TOKENS, pupil_arch_text_flops(a, (double)a->context) / 1e9, (long long)a->context);
     printf("both        embedding width %lld, %s, %.3f M parameters\n", (long long)a->embed_dim,
-           a->quick_gelu ? "QuickGELU" : "GELU", (double)pupil_clip_params(c, -1) / 1e6);
+           pupil_activation_name(a->image.act), (double)pupil_clip_params(c, -1) / 1e6);
     printf("pixels      %s, %s, mean %g %g %g, std %g %g %g\n", a->resize_mode, a->interpolation, a->mean[0],
            a->mean[1], a->mean[2], a->std[0], a->std[1], a->std[2]);
     if (merges_vocab) printf("tokenizer   merges.txt, %lld ids\n", (long long)merges_vocab);

@@ -95,15 +95,30 @@ static inline float erf_fast(float x)
 
 static inline float sigmoid(float x) { return 1.0f / (1.0f + kernel_exp(-x)); }
 
-PUPIL_CLONES static void act_rows(float *y, float *h, const float *b, int64_t n, int64_t width, bool quick)
+/* 2 sqrt(2/pi) (x + 0.044715 x^3): 1/2 (1 + tanh(u)) is sigmoid(2 u). */
+static inline float tanh_argument(float x) { return x * (1.59576912f + 0.07135482f * x * x); }
+
+const char *pupil_activation_name(pupil_activation act)
+{
+    static const char *const name[] = {"gelu", "quick_gelu", "gelu_tanh"};
+    return name[act];
+}
+
+PUPIL_CLONES static void act_rows(float *y, float *h, const float *b, int64_t n, int64_t width, pupil_activation act)
 {
     for (int64_t i = 0; i < n; i++) {
         float *hi = h + i * width, *yi = y + i * width;
-        if (quick) {
+        if (act == PUPIL_QUICK_GELU) {
 #pragma omp simd
             for (int64_t j = 0; j < width; j++) {
                 hi[j] += b[j];
                 yi[j] = hi[j] * sigmoid(1.702f * hi[j]);
+            }
+        } else if (act == PUPIL_GELU_TANH) {
+#pragma omp simd
+            for (int64_t j = 0; j < width; j++) {
+                hi[j] += b[j];
+                yi[j] = hi[j] * sigmoid(tanh_argument(hi[j]));
             }
         } else {
 #pragma omp simd
@@ -115,22 +130,28 @@ PUPIL_CLONES static void act_rows(float *y, float *h, const float *b, int64_t n,
     }
 }
 
-void pupil_bias_act_forward(float *y, float *h, const float *b, int64_t n, int64_t width, bool quick)
+void pupil_bias_act_forward(float *y, float *h, const float *b, int64_t n, int64_t width, pupil_activation act)
 {
 #pragma omp parallel num_threads(kernel_threads((double)n * (double)width))
     {
         int64_t r0, r1 = kernel_share(n, omp_get_thread_num(), omp_get_num_threads(), &r0);
-        act_rows(y + r0 * width, h + r0 * width, b, r1 - r0, width, quick);
+        act_rows(y + r0 * width, h + r0 * width, b, r1 - r0, width, act);
     }
 }
 
-PUPIL_CLONES static void act_back(float *dh, const float *dy, const float *h, int64_t n, bool quick)
+PUPIL_CLONES static void act_back(float *dh, const float *dy, const float *h, int64_t n, pupil_activation act)
 {
-    if (quick) {
+    if (act == PUPIL_QUICK_GELU) {
 #pragma omp simd
         for (int64_t j = 0; j < n; j++) {
             float s = sigmoid(1.702f * h[j]);
             dh[j] = dy[j] * (s + 1.702f * h[j] * s * (1.0f - s));
+        }
+    } else if (act == PUPIL_GELU_TANH) {
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++) {
+            float s = sigmoid(tanh_argument(h[j])), slope = 1.59576912f + 0.21406028f * h[j] * h[j];
+            dh[j] = dy[j] * (s + h[j] * s * (1.0f - s) * slope);
         }
     } else {
 #pragma omp simd
@@ -141,11 +162,56 @@ PUPIL_CLONES static void act_back(float *dh, const float *dy, const float *h, in
     }
 }
 
-void pupil_act_backward(float *dh, const float *dy, const float *h, int64_t count, bool quick)
+void pupil_act_backward(float *dh, const float *dy, const float *h, int64_t count, pupil_activation act)
 {
 #pragma omp parallel num_threads(kernel_threads((double)count))
     {
         int64_t i0, i1 = kernel_share(count, omp_get_thread_num(), omp_get_num_threads(), &i0);
-        act_back(dh + i0, dy + i0, h + i0, i1 - i0, quick);
+        act_back(dh + i0, dy + i0, h + i0, i1 - i0, act);
+    }
+}
+
+PUPIL_CLONES static void swiglu_rows(float *y, float *h, const float *b, int64_t n, int64_t width)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float *g = h + 2 * i * width, *x = g + width, *yi = y + i * width;
+#pragma omp simd
+        for (int64_t j = 0; j < width; j++) {
+            g[j] += b[j];
+            x[j] += b[width + j];
+            yi[j] = g[j] * sigmoid(g[j]) * x[j];
+        }
+    }
+}
+
+void pupil_bias_swiglu_forward(float *y, float *h, const float *b, int64_t n, int64_t width)
+{
+#pragma omp parallel num_threads(kernel_threads(2 * (double)n * (double)width))
+    {
+        int64_t r0, r1 = kernel_share(n, omp_get_thread_num(), omp_get_num_threads(), &r0);
+        swiglu_rows(y + r0 * width, h + 2 * r0 * width, b, r1 - r0, width);
+    }
+}
+
+PUPIL_CLONES static void swiglu_back(float *dh, const float *dy, const float *h, int64_t n, int64_t width)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const float *g = h + 2 * i * width, *x = g + width, *d = dy + i * width;
+        float *dg = dh + 2 * i * width, *dx = dg + width;
+#pragma omp simd
+        for (int64_t j = 0; j < width; j++) {
+            float s = sigmoid(g[j]);
+            dx[j] = d[j] * g[j] * s;
+            dg[j] = d[j] * x[j] * (s + g[j] * s * (1.0f - s));
+        }
+    }
+}
+
+void pupil_swiglu_backward(float *dh, const float *dy, const float *h, int64_t n, int64_t width)
+{
+#pragma omp parallel num_threads(kernel_threads(2 * (double)n * (double)width))
+    {
+        int64_t r0, r1 = kernel_share(n, omp_get_thread_num(), omp_get_num_threads(), &r0);
+        swiglu_back(dh + 2 * r0 * width, dy + r0 * width, h + 2 * r0 * width, r1 - r0, width);
     }
 }

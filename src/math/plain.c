@@ -25,9 +25,13 @@ void pupil_plain_linear(double *y, const double *x, const double *w, const doubl
         }
 }
 
-double pupil_plain_act(double x, bool quick)
+double pupil_plain_act(double x, pupil_activation act)
 {
-    return quick ? x / (1 + exp(-1.702 * x)) : 0.5 * x * (1 + erf(x / sqrt(2.0)));
+    switch (act) {
+    case PUPIL_QUICK_GELU: return x / (1 + exp(-1.702 * x));
+    case PUPIL_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+    default: return 0.5 * x * (1 + erf(x / sqrt(2.0)));
+    }
 }
 
 void pupil_plain_layernorm(double *y, const double *x, const double *gamma, const double *beta, int64_t n, int64_t width,

@@ -14,14 +14,17 @@ static const struct {
     {"ViT-L-14", 768, 224, 14, 1024, 24, 768, 12, 12},
 };
 
-static void defaults(pupil_arch *a)
+pupil_arch pupil_arch_clip(void)
 {
-    static const double mean[3] = {0.48145466, 0.4578275, 0.40821073}, std[3] = {0.26862954, 0.26130258, 0.27577711};
-    *a = (pupil_arch){.context = 77};
-    memcpy(a->mean, mean, sizeof mean);
-    memcpy(a->std, std, sizeof std);
-    strcpy(a->interpolation, "bicubic");
-    strcpy(a->resize_mode, "shortest");
+    return (pupil_arch){.image = {.eps = 1e-5}, .text = {.eps = 1e-5}, .context = 77, .class_token = true, .pre_norm = true,
+                        .image_proj = PUPIL_PROJ_MATRIX, .mean = {0.48145466, 0.4578275, 0.40821073},
+                        .std = {0.26862954, 0.26130258, 0.27577711}, .interpolation = "bicubic", .resize_mode = "shortest"};
+}
+
+const char *pupil_arch_family(const pupil_arch *a)
+{
+    if (a->rope) return a->swiglu ? "EVA02" : "PE-Core";
+    return a->pool == PUPIL_POOL_MAP ? "SigLIP" : a->no_k_bias ? "EVA01" : "CLIP";
 }
 
 static int check(const pupil_arch *a, const char *what)
@@ -29,10 +32,10 @@ static int check(const pupil_arch *a, const char *what)
     const struct {
         const char *name;
         int64_t v, max;
-    } sizes[] = {{"image_size", a->image_size, 4096}, {"patch_size", a->patch, 1024},    {"vision_width", a->v_width, 16384},
-                 {"vision_layers", a->v_layers, 256}, {"vision heads", a->v_heads, 1024}, {"vision mlp width", a->v_mlp, 131072},
-                 {"context_length", a->context, 4096}, {"vocab_size", a->vocab, 1 << 22}, {"text_width", a->t_width, 16384},
-                 {"text_layers", a->t_layers, 256},    {"text_heads", a->t_heads, 1024},  {"text mlp width", a->t_mlp, 131072},
+    } sizes[] = {{"image_size", a->image_size, 4096}, {"patch_size", a->patch, 1024},    {"vision_width", a->image.width, 16384},
+                 {"vision_layers", a->image.layers, 256}, {"vision heads", a->image.heads, 1024}, {"vision mlp width", a->image.mlp, 131072},
+                 {"context_length", a->context, 4096}, {"vocab_size", a->vocab, 1 << 22}, {"text_width", a->text.width, 16384},
+                 {"text_layers", a->text.layers, 256},    {"text_heads", a->text.heads, 1024},  {"text mlp width", a->text.mlp, 131072},
                  {"embed_dim", a->embed_dim, 16384}};
     for (int i = 0; i < PUPIL_COUNT(sizes); i++)
         if (sizes[i].v < 1 || sizes[i].v > sizes[i].max)
@@ -42,9 +45,9 @@ static int check(const pupil_arch *a, const char *what)
     if (a->image_size % a->patch)
         return pupil_fail(PUPIL_EUSER, "%s: image_size %lld is no multiple of patch_size %lld", what,
                           (long long)a->image_size, (long long)a->patch);
-    if (a->v_width % a->v_heads || a->t_width % a->t_heads)
+    if (a->image.width % a->image.heads || a->text.width % a->text.heads)
         return pupil_fail(PUPIL_EUSER, "%s: a width is no multiple of its heads (vision %lld/%lld, text %lld/%lld)", what,
-                          (long long)a->v_width, (long long)a->v_heads, (long long)a->t_width, (long long)a->t_heads);
+                          (long long)a->image.width, (long long)a->image.heads, (long long)a->text.width, (long long)a->text.heads);
     for (int i = 0; i < 3; i++)
         if (!(a->std[i] > 0)) return pupil_fail(PUPIL_EUSER, "%s: preprocess std is %g, expected more than 0", what, a->std[i]);
     if (strcmp(a->interpolation, "bicubic") && strcmp(a->interpolation, "bilinear"))
@@ -61,8 +64,7 @@ static void set(int64_t *to, int64_t from)
 
 int pupil_arch_from_conf(const pupil_conf_model *conf, int64_t vocab, const char *what, pupil_arch *ret)
 {
-    pupil_arch a;
-    defaults(&a);
+    pupil_arch a = pupil_arch_clip();
     int64_t head_width = 64;
     if (conf->name) {
         int i = 0;
@@ -73,31 +75,31 @@ int pupil_arch_from_conf(const pupil_conf_model *conf, int64_t vocab, const char
         a.embed_dim = presets[i].embed;
         a.image_size = presets[i].image;
         a.patch = presets[i].patch;
-        a.v_width = presets[i].v_width;
-        a.v_layers = presets[i].v_layers;
-        a.t_width = presets[i].t_width;
-        a.t_heads = presets[i].t_heads;
-        a.t_layers = presets[i].t_layers;
+        a.image.width = presets[i].v_width;
+        a.image.layers = presets[i].v_layers;
+        a.text.width = presets[i].t_width;
+        a.text.heads = presets[i].t_heads;
+        a.text.layers = presets[i].t_layers;
     }
     set(&a.image_size, conf->image_size);
     set(&a.patch, conf->patch_size);
-    set(&a.v_width, conf->vision_width);
-    set(&a.v_layers, conf->vision_layers);
+    set(&a.image.width, conf->vision_width);
+    set(&a.image.layers, conf->vision_layers);
     set(&head_width, conf->vision_head_width);
-    set(&a.t_width, conf->text_width);
-    set(&a.t_layers, conf->text_layers);
-    set(&a.t_heads, conf->text_heads);
+    set(&a.text.width, conf->text_width);
+    set(&a.text.layers, conf->text_layers);
+    set(&a.text.heads, conf->text_heads);
     set(&a.context, conf->context_length);
     set(&a.embed_dim, conf->embed_dim);
     a.vocab = vocab;
-    a.quick_gelu = conf->act == PUPIL_ACT_QUICK_GELU;
-    if (a.v_width && a.v_width % head_width)
+    a.image.act = a.text.act = conf->act == PUPIL_ACT_QUICK_GELU ? PUPIL_QUICK_GELU : PUPIL_GELU;
+    if (a.image.width && a.image.width % head_width)
         return pupil_fail(PUPIL_EUSER, "%s: vision_width %lld is no multiple of vision_head_width %lld", what,
-                          (long long)a.v_width, (long long)head_width);
-    a.v_heads = a.v_width / head_width;
-    if (a.t_heads == 0) a.t_heads = PUPIL_MAX(1, a.t_width / 64);
-    a.v_mlp = 4 * a.v_width;
-    a.t_mlp = 4 * a.t_width;
+                          (long long)a.image.width, (long long)head_width);
+    a.image.heads = a.image.width / head_width;
+    if (a.text.heads == 0) a.text.heads = PUPIL_MAX(1, a.text.width / 64);
+    a.image.mlp = 4 * a.image.width;
+    a.text.mlp = 4 * a.text.width;
     PUPIL_TRY(check(&a, what));
     *ret = a;
     return 0;
@@ -163,23 +165,23 @@ static int from_json(const char *path, const json_t *root, pupil_arch *a)
     if (!json_is_object(v) || !json_is_object(t))
         return pupil_fail(PUPIL_EFORMAT, "%s: expected open_clip's {\"model_cfg\": {\"vision_cfg\": {...}, \"text_cfg\": {...}}}", path);
     PUPIL_TRY(refuse_others(path, model, v, t));
-    defaults(a);
+    *a = pupil_arch_clip();
     a->embed_dim = whole(model, "embed_dim", 0);
-    a->quick_gelu = json_is_true(json_object_get(model, "quick_gelu"));
+    a->image.act = a->text.act = json_is_true(json_object_get(model, "quick_gelu")) ? PUPIL_QUICK_GELU : PUPIL_GELU;
     a->image_size = whole(v, "image_size", 224);
     a->patch = whole(v, "patch_size", 16);
-    a->v_width = whole(v, "width", 768);
-    a->v_layers = whole(v, "layers", 12);
+    a->image.width = whole(v, "width", 768);
+    a->image.layers = whole(v, "layers", 12);
     int64_t head_width = whole(v, "head_width", 64);
-    if (head_width < 1 || a->v_width % head_width) return pupil_fail(PUPIL_EFORMAT, "%s: vision head_width does not divide width", path);
-    a->v_heads = a->v_width / head_width;
-    a->v_mlp = mlp_of(v, a->v_width);
+    if (head_width < 1 || a->image.width % head_width) return pupil_fail(PUPIL_EFORMAT, "%s: vision head_width does not divide width", path);
+    a->image.heads = a->image.width / head_width;
+    a->image.mlp = mlp_of(v, a->image.width);
     a->context = whole(t, "context_length", 77);
     a->vocab = whole(t, "vocab_size", 49408);
-    a->t_width = whole(t, "width", 512);
-    a->t_heads = whole(t, "heads", 8);
-    a->t_layers = whole(t, "layers", 12);
-    a->t_mlp = mlp_of(t, a->t_width);
+    a->text.width = whole(t, "width", 512);
+    a->text.heads = whole(t, "heads", 8);
+    a->text.layers = whole(t, "layers", 12);
+    a->text.mlp = mlp_of(t, a->text.width);
     triple(json_object_get(pre, "mean"), a->mean);
     triple(json_object_get(pre, "std"), a->std);
     word(pre, "interpolation", a->interpolation);
@@ -213,14 +215,14 @@ static double ratio_of(int64_t mlp, int64_t width)
 void pupil_arch_to_json(const pupil_arch *a, pupil_buf *out)
 {
     pupil_buf_printf(out, "{\n \"model_cfg\": {\n  \"embed_dim\": %lld,\n  \"quick_gelu\": %s,\n", (long long)a->embed_dim,
-                     a->quick_gelu ? "true" : "false");
+                     a->image.act == PUPIL_QUICK_GELU ? "true" : "false");
     pupil_buf_printf(out, "  \"vision_cfg\": {\"image_size\": %lld, \"layers\": %lld, \"width\": %lld, \"head_width\": %lld, \"patch_size\": %lld, \"mlp_ratio\": ",
-                     (long long)a->image_size, (long long)a->v_layers, (long long)a->v_width,
-                     (long long)(a->v_width / a->v_heads), (long long)a->patch);
-    pupil_buf_json_num(out, ratio_of(a->v_mlp, a->v_width));
+                     (long long)a->image_size, (long long)a->image.layers, (long long)a->image.width,
+                     (long long)(a->image.width / a->image.heads), (long long)a->patch);
+    pupil_buf_json_num(out, ratio_of(a->image.mlp, a->image.width));
     pupil_buf_printf(out, "},\n  \"text_cfg\": {\"context_length\": %lld, \"vocab_size\": %lld, \"width\": %lld, \"heads\": %lld, \"layers\": %lld, \"mlp_ratio\": ",
-                     (long long)a->context, (long long)a->vocab, (long long)a->t_width, (long long)a->t_heads, (long long)a->t_layers);
-    pupil_buf_json_num(out, ratio_of(a->t_mlp, a->t_width));
+                     (long long)a->context, (long long)a->vocab, (long long)a->text.width, (long long)a->text.heads, (long long)a->text.layers);
+    pupil_buf_json_num(out, ratio_of(a->text.mlp, a->text.width));
     pupil_buf_puts(out, "}\n },\n \"preprocess_cfg\": {\"mean\": [");
     for (int i = 0; i < 3; i++) pupil_buf_puts(out, i ? ", " : ""), pupil_buf_json_num(out, a->mean[i]);
     pupil_buf_puts(out, "], \"std\": [");
@@ -239,13 +241,13 @@ static double blocks_flops(double n, double width, double mlp, double layers, bo
 
 double pupil_arch_image_flops(const pupil_arch *a)
 {
-    double side = (double)(a->image_size / a->patch), np = side * side, w = (double)a->v_width;
+    double side = (double)(a->image_size / a->patch), np = side * side, w = (double)a->image.width;
     return 2 * np * w * 3 * (double)(a->patch * a->patch) + 2 * w * (double)a->embed_dim +
-           blocks_flops(np + 1, w, (double)a->v_mlp, (double)a->v_layers, false);
+           blocks_flops(np + 1, w, (double)a->image.mlp, (double)a->image.layers, false);
 }
 
 double pupil_arch_text_flops(const pupil_arch *a, double tokens)
 {
-    double w = (double)a->t_width;
-    return 2 * w * (double)a->embed_dim + blocks_flops(tokens, w, (double)a->t_mlp, (double)a->t_layers, true);
+    double w = (double)a->text.width;
+    return 2 * w * (double)a->embed_dim + blocks_flops(tokens, w, (double)a->text.mlp, (double)a->text.layers, true);
 }

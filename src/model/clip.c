@@ -57,26 +57,26 @@ pupil_clip *pupil_clip_new(const pupil_arch *a)
     pupil_clip *c = pupil_alloc(sizeof *c);
     pupil_table *t = &c->table;
     c->arch = *a;
-    c->image = (tower){a->v_width, a->v_layers, a->v_heads, a->v_mlp, false, a->quick_gelu, 1e-5f, NULL};
-    c->text = (tower){a->t_width, a->t_layers, a->t_heads, a->t_mlp, true, a->quick_gelu, 1e-5f, NULL};
-    double vs = pow((double)a->v_width, -0.5);
-    c->v_class = add1(t, "visual.class_embedding", a->v_width, PUPIL_INIT_NORMAL, vs);
-    c->v_pos = add2(t, "visual.positional_embedding", tokens_of(a), a->v_width, vs);
-    c->v_conv = pupil_table_add(t, "visual.conv1.weight", 4, (int64_t[]){a->v_width, 3, a->patch, a->patch},
+    c->image = (tower){a->image.width, a->image.layers, a->image.heads, a->image.mlp, false, a->image.act, (float)a->image.eps, NULL};
+    c->text = (tower){a->text.width, a->text.layers, a->text.heads, a->text.mlp, true, a->text.act, (float)a->text.eps, NULL};
+    double vs = pow((double)a->image.width, -0.5);
+    c->v_class = add1(t, "visual.class_embedding", a->image.width, PUPIL_INIT_NORMAL, vs);
+    c->v_pos = add2(t, "visual.positional_embedding", tokens_of(a), a->image.width, vs);
+    c->v_conv = pupil_table_add(t, "visual.conv1.weight", 4, (int64_t[]){a->image.width, 3, a->patch, a->patch},
                                 PUPIL_INIT_NORMAL, pow(3.0 * (double)(a->patch * a->patch), -0.5));
-    c->v_pre_w = add1(t, "visual.ln_pre.weight", a->v_width, PUPIL_INIT_CONST, 1);
-    c->v_pre_b = add1(t, "visual.ln_pre.bias", a->v_width, PUPIL_INIT_CONST, 0);
+    c->v_pre_w = add1(t, "visual.ln_pre.weight", a->image.width, PUPIL_INIT_CONST, 1);
+    c->v_pre_b = add1(t, "visual.ln_pre.bias", a->image.width, PUPIL_INIT_CONST, 0);
     tower_add(&c->image, t, "visual.");
-    c->v_post_w = add1(t, "visual.ln_post.weight", a->v_width, PUPIL_INIT_CONST, 1);
-    c->v_post_b = add1(t, "visual.ln_post.bias", a->v_width, PUPIL_INIT_CONST, 0);
-    c->v_proj = add2(t, "visual.proj", a->v_width, a->embed_dim, vs);
+    c->v_post_w = add1(t, "visual.ln_post.weight", a->image.width, PUPIL_INIT_CONST, 1);
+    c->v_post_b = add1(t, "visual.ln_post.bias", a->image.width, PUPIL_INIT_CONST, 0);
+    c->v_proj = add2(t, "visual.proj", a->image.width, a->embed_dim, vs);
     c->image_end = t->total;
-    c->t_table = add2(t, "token_embedding.weight", a->vocab, a->t_width, 0.02);
-    c->t_pos = add2(t, "positional_embedding", a->context, a->t_width, 0.01);
+    c->t_table = add2(t, "token_embedding.weight", a->vocab, a->text.width, 0.02);
+    c->t_pos = add2(t, "positional_embedding", a->context, a->text.width, 0.01);
     tower_add(&c->text, t, "");
-    c->t_final_w = add1(t, "ln_final.weight", a->t_width, PUPIL_INIT_CONST, 1);
-    c->t_final_b = add1(t, "ln_final.bias", a->t_width, PUPIL_INIT_CONST, 0);
-    c->t_proj = add2(t, "text_projection", a->t_width, a->embed_dim, pow((double)a->t_width, -0.5));
+    c->t_final_w = add1(t, "ln_final.weight", a->text.width, PUPIL_INIT_CONST, 1);
+    c->t_final_b = add1(t, "ln_final.bias", a->text.width, PUPIL_INIT_CONST, 0);
+    c->t_proj = add2(t, "text_projection", a->text.width, a->embed_dim, pow((double)a->text.width, -0.5));
     c->text_end = t->total;
     c->scale = pupil_table_add(t, "logit_scale", 0, NULL, PUPIL_INIT_CONST, 2.659260036932778 /* ln(1/0.07) */);
     return c;
@@ -135,7 +135,7 @@ pupil_acts *pupil_acts_new(const pupil_clip *c, int64_t batch, bool keep)
     side_new(&x->image, &c->image, rows, batch, keep);
     side_new(&x->text, &c->text, batch * a->context, batch, keep);
     x->patches = pupil_alloc((size_t)(batch * np * 3 * a->patch * a->patch) * sizeof *x->patches);
-    x->pre = pupil_alloc((size_t)(rows * a->v_width) * sizeof *x->pre);
+    x->pre = pupil_alloc((size_t)(rows * a->image.width) * sizeof *x->pre);
     x->pre_mean = pupil_alloc((size_t)rows * sizeof *x->pre_mean);
     x->pre_rstd = pupil_alloc((size_t)rows * sizeof *x->pre_rstd);
     x->ids = pupil_alloc((size_t)(batch * a->context) * sizeof *x->ids);
@@ -159,11 +159,11 @@ pupil_scratch *pupil_scratch_new(const pupil_clip *c, int64_t batch)
 {
     const pupil_arch *a = &c->arch;
     pupil_scratch *s = pupil_alloc(sizeof *s);
-    int64_t np = tokens_of(a) - 1, wide = PUPIL_MAX(a->v_width, 3 * a->patch * a->patch);
+    int64_t np = tokens_of(a) - 1, wide = PUPIL_MAX(a->image.width, 3 * a->patch * a->patch);
     tower_scratch_new(&s->image, &c->image, batch * tokens_of(a));
     tower_scratch_new(&s->text, &c->text, batch * a->context);
     s->patch_rows = pupil_alloc((size_t)(batch * np * wide) * sizeof *s->patch_rows);
-    int64_t w = PUPIL_MAX(a->v_width, a->t_width);
+    int64_t w = PUPIL_MAX(a->image.width, a->text.width);
     s->dpool = pupil_alloc((size_t)(batch * w) * sizeof *s->dpool);
     s->dpooled = pupil_alloc((size_t)(batch * w) * sizeof *s->dpooled);
     return s;
@@ -182,9 +182,9 @@ void pupil_scratch_free(pupil_scratch **s)
 
 double pupil_acts_bytes(const pupil_arch *a, int64_t batch, double tokens, bool keep)
 {
-    tower v = {.width = a->v_width, .layers = a->v_layers, .mlp = a->v_mlp};
-    tower t = {.width = a->t_width, .layers = a->t_layers, .mlp = a->t_mlp};
-    double image = (double)tokens_of(a) * (tower_row_floats(&v, keep) + (double)(a->v_width + 3 * a->patch * a->patch));
+    tower v = {.width = a->image.width, .layers = a->image.layers, .mlp = a->image.mlp};
+    tower t = {.width = a->text.width, .layers = a->text.layers, .mlp = a->text.mlp};
+    double image = (double)tokens_of(a) * (tower_row_floats(&v, keep) + (double)(a->image.width + 3 * a->patch * a->patch));
     return 4.0 * (double)batch * (image + tokens * tower_row_floats(&t, keep));
 }
 
@@ -210,7 +210,7 @@ void pupil_image_forward(const pupil_clip *c, const float *params, pupil_acts *a
                          int64_t n, float *out)
 {
     const pupil_arch *arch = &c->arch;
-    int64_t w = arch->v_width, tok = tokens_of(arch), np = tok - 1, len = 3 * arch->patch * arch->patch;
+    int64_t w = arch->image.width, tok = tokens_of(arch), np = tok - 1, len = 3 * arch->patch * arch->patch;
     side *v = &a->image;
     PUPIL_REQUIRE(n * tok <= v->t.rows);
     v->n = n;
@@ -234,7 +234,7 @@ void pupil_image_backward(const pupil_clip *c, const float *params, pupil_acts *
                           float *grads, float *dimages)
 {
     const pupil_arch *arch = &c->arch;
-    int64_t w = arch->v_width, tok = tokens_of(arch), np = tok - 1, len = 3 * arch->patch * arch->patch;
+    int64_t w = arch->image.width, tok = tokens_of(arch), np = tok - 1, len = 3 * arch->patch * arch->patch;
     side *v = &a->image;
     head_backward(&c->image, params, c->v_post_w, c->v_post_b, c->v_proj, arch->embed_dim, v, dout, grads, s->dpooled,
                   s->dpool);
@@ -266,7 +266,7 @@ void pupil_text_forward(const pupil_clip *c, const float *params, pupil_acts *a,
     memcpy(t->cu, cu, (size_t)(n + 1) * sizeof *cu);
     memcpy(a->ids, ids, (size_t)cu[n] * sizeof *ids);
     for (int64_t i = 0; i < n; i++) t->pool[i] = cu[i + 1] - 1;
-    pupil_embed_forward(t->t.block[0].x, ids, cu, n, params + c->t_table, params + c->t_pos, c->arch.t_width);
+    pupil_embed_forward(t->t.block[0].x, ids, cu, n, params + c->t_table, params + c->t_pos, c->arch.text.width);
     tower_forward(&c->text, params, &t->t, &(packing){t->cu, t->pool, n});
     head_forward(&c->text, params, c->t_final_w, c->t_final_b, c->t_proj, c->arch.embed_dim, t, out);
 }
@@ -278,5 +278,5 @@ void pupil_text_backward(const pupil_clip *c, const float *params, pupil_acts *a
     head_backward(&c->text, params, c->t_final_w, c->t_final_b, c->t_proj, c->arch.embed_dim, t, dout, grads, s->dpooled,
                   s->dpool);
     tower_backward(&c->text, params, &t->t, &s->text, &(packing){t->cu, t->pool, t->n}, s->dpool, grads);
-    pupil_embed_backward(grads + c->t_table, grads + c->t_pos, s->text.dx, a->ids, t->cu, t->n, c->arch.t_width);
+    pupil_embed_backward(grads + c->t_table, grads + c->t_pos, s->text.dx, a->ids, t->cu, t->n, c->arch.text.width);
 }

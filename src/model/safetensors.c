@@ -15,10 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef enum { F32, F16, BF16, OTHER } dtype;
 typedef struct {
     char *name;
-    dtype type;
+    pupil_st_type type;
     int ndim;
     int64_t shape[8];
     uint64_t begin, end;
@@ -42,10 +41,11 @@ static int parse_entry(const char *path, const char *name, const json_t *o, uint
 {
     static const struct {
         const char *name;
-        dtype type;
+        pupil_st_type type;
         uint64_t size;
-    } types[] = {{"F32", F32, 4}, {"F16", F16, 2}, {"BF16", BF16, 2}, {"I64", OTHER, 8}, {"I32", OTHER, 4}, {"F64", OTHER, 8},
-                 {"U8", OTHER, 1}, {"BOOL", OTHER, 1}, {"I8", OTHER, 1}, {"I16", OTHER, 2}};
+    } types[] = {{"F32", PUPIL_ST_F32, 4}, {"F16", PUPIL_ST_F16, 2}, {"BF16", PUPIL_ST_BF16, 2}, {"I64", PUPIL_ST_OTHER, 8},
+                 {"I32", PUPIL_ST_OTHER, 4}, {"F64", PUPIL_ST_OTHER, 8}, {"U8", PUPIL_ST_OTHER, 1}, {"BOOL", PUPIL_ST_OTHER, 1},
+                 {"I8", PUPIL_ST_OTHER, 1}, {"I16", PUPIL_ST_OTHER, 2}};
     const char *t = json_string_value(json_object_get(o, "dtype"));
     const json_t *shape = json_object_get(o, "shape"), *at = json_object_get(o, "data_offsets");
     if (!t || !json_is_array(shape) || !json_is_array(at) || json_array_size(at) != 2)
@@ -168,37 +168,45 @@ static const entry *find(const pupil_safetensors *s, const char *name)
 
 bool pupil_safetensors_has(const pupil_safetensors *s, const char *name) { return find(s, name) != NULL; }
 
-static float from_half(uint16_t h)
+bool pupil_safetensors_find(const pupil_safetensors *s, const char *name, pupil_st_tensor *ret)
 {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023;
-    union {
-        uint32_t u;
-        float f;
-    } v;
-    if (e == 0) { /* zero and subnormals: m 2^-24 */
-        v.f = (float)m * 0x1p-24f;
-        v.u |= sign;
-        return v.f;
-    }
-    v.u = sign | (e == 31 ? 0x7f800000u : (e + 112) << 23) | m << 13;
-    return v.f;
+    const entry *e = find(s, name);
+    if (!e) return false;
+    *ret = (pupil_st_tensor){.name = e->name, .file = s->path, .type = e->type, .ndim = e->ndim, .count = 1, .data = s->data + e->begin};
+    for (int d = 0; d < e->ndim; d++) ret->count *= ret->shape[d] = e->shape[d];
+    return true;
 }
 
-static float element(const entry *e, const uint8_t *p, int64_t i)
+/* `n` elements of 2 bytes, wherever they begin. */
+static bool unpack_16(pupil_st_type type, const uint8_t *from, int64_t n, float *out)
 {
-    union {
-        uint32_t u;
-        float f;
-    } v;
-    uint16_t h;
-    if (e->type == F32) {
-        memcpy(&v.f, p + 4 * i, 4);
-        return v.f;
+    enum { PIECE = 4096 };
+    uint16_t aligned[PIECE];
+    bool finite = true;
+    for (int64_t at = 0; at < n; at += PIECE) {
+        int64_t k = PUPIL_MIN((int64_t)PIECE, n - at);
+        memcpy(aligned, from + 2 * at, (size_t)k * 2);
+        finite &= (type == PUPIL_ST_F16 ? pupil_f16_unpack : pupil_bf16_unpack)(out + at, aligned, k);
     }
-    memcpy(&h, p + 2 * i, 2);
-    if (e->type == F16) return from_half(h);
-    v.u = (uint32_t)h << 16;
-    return v.f;
+    return finite;
+}
+
+int pupil_st_unpack(const pupil_st_tensor *t, int64_t first, int64_t n, float *out)
+{
+    if (t->type == PUPIL_ST_OTHER) return bad(t->file, t->name, "expected dtype F32, F16 or BF16");
+    PUPIL_REQUIRE(first >= 0 && n >= 0 && first + n <= t->count);
+    const uint8_t *from = (const uint8_t *)t->data + first * (t->type == PUPIL_ST_F32 ? 4 : 2);
+    bool finite;
+    if (t->type == PUPIL_ST_F32) {
+        memcpy(out, from, (size_t)n * sizeof *out);
+        finite = pupil_floats_finite(out, n);
+    } else {
+        finite = unpack_16(t->type, from, n, out);
+    }
+    if (finite) return 0;
+    int64_t i = 0;
+    while (isfinite(out[i])) i++;
+    return pupil_fail(PUPIL_ENUMERIC, "%s: tensor %s: element %lld is not finite", t->file, t->name, (long long)(first + i));
 }
 
 static bool same_shape(const entry *e, int ndim, const int64_t *shape)
@@ -212,7 +220,6 @@ int pupil_safetensors_read(const pupil_safetensors *s, const char *name, int ndi
 {
     const entry *e = find(s, name);
     if (!e) return pupil_fail(PUPIL_ENOTFOUND, "%s: tensor %s is missing", s->path, name);
-    if (e->type == OTHER) return bad(s->path, name, "expected dtype F32, F16 or BF16");
     if (!same_shape(e, ndim, shape)) {
         pupil_buf b = {0};
         for (int d = 0; d < e->ndim; d++) pupil_buf_printf(&b, "%s%lld", d ? "," : "its shape is [", (long long)e->shape[d]);
@@ -224,14 +231,9 @@ int pupil_safetensors_read(const pupil_safetensors *s, const char *name, int ndi
         pupil_buf_free(&b);
         return r;
     }
-    int64_t n = 1;
-    for (int d = 0; d < ndim; d++) n *= shape[d];
-    const uint8_t *p = s->data + e->begin;
-    for (int64_t i = 0; i < n; i++) {
-        out[i] = element(e, p, i);
-        if (!isfinite(out[i])) return pupil_fail(PUPIL_ENUMERIC, "%s: tensor %s: element %lld is not finite", s->path, name, (long long)i);
-    }
-    return 0;
+    pupil_st_tensor t;
+    pupil_safetensors_find(s, name, &t);
+    return pupil_st_unpack(&t, 0, t.count, out);
 }
 
 static void header_text(const pupil_table *t, pupil_buf *b)

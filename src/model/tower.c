@@ -151,7 +151,7 @@ static void block_forward(const tower *t, const float *params, const block_at *w
     pupil_bias_residual(a->mid, stream, a->mid, params + w->out_b, q, width);
     pupil_layernorm_forward(a->ln2, a->mean2, a->rstd2, a->mid, params + w->ln2_w, params + w->ln2_b, q, width, t->eps);
     pupil_linear_forward(a->h, a->ln2, params + w->fc_w, NULL, q, width, t->mlp);
-    pupil_bias_act_forward(a->g, a->h, params + w->fc_b, q, t->mlp, t->quick);
+    pupil_bias_act_forward(a->g, a->h, params + w->fc_b, q, t->mlp, t->act);
     pupil_linear_forward(out, a->g, params + w->proj_w, NULL, q, t->mlp, width);
     pupil_bias_residual(out, a->mid, out, params + w->proj_b, q, width);
 }
@@ -170,7 +170,7 @@ static void block_backward(const tower *t, const float *params, const block_at *
 {
     int64_t rows = p->cu[p->nseq], width = t->width, q = last ? p->nseq : rows;
     pupil_linear_backward(s->dh, grads + w->proj_w, grads + w->proj_b, s->dx, a->g, params + w->proj_w, q, t->mlp, width);
-    pupil_act_backward(s->dh, s->dh, a->h, q * t->mlp, t->quick);
+    pupil_act_backward(s->dh, s->dh, a->h, q * t->mlp, t->act);
     pupil_linear_backward(s->dln, grads + w->fc_w, grads + w->fc_b, s->dh, a->ln2, params + w->fc_w, q, width, t->mlp);
     memcpy(s->dmid, s->dx, (size_t)(q * width) * sizeof *s->dmid);
     pupil_layernorm_backward(s->dmid, grads + w->ln2_w, grads + w->ln2_b, s->dln, a->mid, a->mean2, a->rstd2,

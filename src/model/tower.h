@@ -11,7 +11,8 @@ typedef struct {
 
 typedef struct {
     int64_t width, layers, heads, mlp;
-    bool causal, quick;
+    bool causal;
+    pupil_activation act;
     float eps;
     block_at *block; /* [layers], owned */
 } tower;

@@ -58,7 +58,7 @@ static bool has_model(const char *dir)
 
 static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
 {
-    pupil_arch a[2] = {{0}};
+    pupil_arch a[2] = {pupil_arch_clip(), pupil_arch_clip()};
     int64_t vocab = c->tokenizer.merges ? 49408 : c->tokenizer.vocab_size;
     PUPIL_TRY(pupil_arch_from_conf(&c->student.model, vocab, "student.model", &a[1]));
     if (c->teacher.dir && has_model(c->teacher.dir)) {

@@ -241,8 +241,8 @@ static void model_json(pupil_buf *b, const char *key, const pupil_arch *a, int64
 {
     pupil_buf_printf(b, " \"%s\": {\"parameters\": %lld, \"vision\": \"%lld px / %lld, width %lld, %lld layers\", \"text\": \"width %lld, %lld layers, context %lld\", "
                      "\"embed_dim\": %lld, \"activation\": \"%s\"", key, (long long)params, (long long)a->image_size, (long long)a->patch,
-                     (long long)a->v_width, (long long)a->v_layers, (long long)a->t_width, (long long)a->t_layers, (long long)a->context,
-                     (long long)a->embed_dim, a->quick_gelu ? "quick_gelu" : "gelu");
+                     (long long)a->image.width, (long long)a->image.layers, (long long)a->text.width, (long long)a->text.layers, (long long)a->context,
+                     (long long)a->embed_dim, pupil_activation_name(a->image.act));
     if (digest && digest[0]) pupil_buf_printf(b, ", \"weights\": \"%s\"", digest);
     pupil_buf_puts(b, "},\n");
 }

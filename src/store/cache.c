@@ -3,7 +3,6 @@
  * identity, ids, shapes, checksums and finite values are looked at on every way from disk. The journal alone
  * says what is there. */
 #include "cache.h"
-#include "half.h"
 #include "journal.h"
 
 #include <stdlib.h>
@@ -299,7 +298,7 @@ int cache_load(pupil_cache *c, int64_t seg, int64_t place, float *const side[SID
         if (pupil_crc32c(0, raw, shape_chunk_bytes(&c->shape)) != g->crc[place][k])
             return pupil_fail(PUPIL_ECRC, "%s: block %lld: %s embeddings do not match their checksum",
                               f->path, (long long)g->block[place], name[k]);
-        if (c->shape.f32 ? !floats_finite(side[k], values) : !half_unpack(side[k], c->raw, values))
+        if (c->shape.f32 ? !pupil_floats_finite(side[k], values) : !pupil_f16_unpack(side[k], c->raw, values))
             return pupil_fail(PUPIL_ENUMERIC, "%s: block %lld: %s embeddings are not all finite", f->path,
                               (long long)g->block[place], name[k]);
     }

@@ -2,7 +2,6 @@
  * Guarantees: a segment is seen whole or not at all; a file name is never used twice; a writer whose
  * generation was replaced learns it from its next publication. */
 #include "cache.h"
-#include "half.h"
 #include "journal.h"
 
 #include <math.h>
@@ -100,10 +99,10 @@ static int pack(pupil_cache_writer *w, int side, const float *x, int64_t block, 
     const int64_t n = rows * s->dim;
     int64_t good = 0;
     if (!s->f32) {
-        good = half_pack(w->raw[side], x, n);
+        good = pupil_f16_pack(w->raw[side], x, n);
     } else {
         memcpy(w->raw[side], x, (size_t)n * sizeof *x);
-        good = floats_finite(x, n) ? n : 0;
+        good = pupil_floats_finite(x, n) ? n : 0;
         while (good < n && isfinite(x[good])) good++;
     }
     if (good < n)

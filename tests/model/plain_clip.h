@@ -26,7 +26,8 @@ static inline void plain_add(double *y, const double *x, int64_t n)
 typedef struct {
     const char *prefix; /* "visual." or "" */
     int64_t width, layers, heads, mlp;
-    bool causal, quick;
+    bool causal;
+    pupil_activation act;
 } plain_tower;
 
 /* x[rows,width] through all blocks. */
@@ -44,7 +45,7 @@ static inline void plain_blocks(pupil_clip *c, const double *params, const plain
         plain_add(x, y, n * w);
         pupil_plain_layernorm(y, x, P("ln_2.weight"), P("ln_2.bias"), n, w, 1e-5);
         pupil_plain_linear(h, y, P("mlp.c_fc.weight"), P("mlp.c_fc.bias"), n, w, m);
-        for (int64_t i = 0; i < n * m; i++) h[i] = pupil_plain_act(h[i], t->quick);
+        for (int64_t i = 0; i < n * m; i++) h[i] = pupil_plain_act(h[i], t->act);
         pupil_plain_linear(y, h, P("mlp.c_proj.weight"), P("mlp.c_proj.bias"), n, m, w);
         plain_add(x, y, n * w);
     }
@@ -74,7 +75,7 @@ static inline void plain_image(pupil_clip *c, const double *params, const double
                                double *out)
 {
     const pupil_arch *a = pupil_clip_arch(c);
-    int64_t side = a->image_size / a->patch, np = side * side, tok = np + 1, w = a->v_width,
+    int64_t side = a->image_size / a->patch, np = side * side, tok = np + 1, w = a->image.width,
             len = 3 * a->patch * a->patch;
     double *patches = doubles(n * np * len), *rows = doubles(n * np * w), *x = doubles(n * tok * w),
            *pre = doubles(n * tok * w);
@@ -92,7 +93,7 @@ static inline void plain_image(pupil_clip *c, const double *params, const double
     pupil_plain_layernorm(x, pre, plain_param(c, params, "visual.ln_pre.weight", "", 0),
                           plain_param(c, params, "visual.ln_pre.bias", "", 0), n * tok, w, 1e-5);
     plain_blocks(c, params,
-                 &(plain_tower){"visual.", w, a->v_layers, a->v_heads, a->v_mlp, false, a->quick_gelu}, x, cu,
+                 &(plain_tower){"visual.", w, a->image.layers, a->image.heads, a->image.mlp, false, a->image.act}, x, cu,
                  n);
     plain_head(c, params, x, cu, n, w, "visual.ln_post", "visual.proj", out);
     DROP(patches, rows, x, pre, cu);
@@ -103,13 +104,13 @@ static inline void plain_text(pupil_clip *c, const double *params, const int32_t
                               const int32_t *pool, int64_t n, double *out)
 {
     const pupil_arch *a = pupil_clip_arch(c);
-    double *x = doubles(cu[n] * a->t_width);
+    double *x = doubles(cu[n] * a->text.width);
     pupil_plain_embed(x, ids, cu, n, plain_param(c, params, "token_embedding.weight", "", 0),
-                      plain_param(c, params, "positional_embedding", "", 0), a->t_width);
+                      plain_param(c, params, "positional_embedding", "", 0), a->text.width);
     plain_blocks(c, params,
-                 &(plain_tower){"", a->t_width, a->t_layers, a->t_heads, a->t_mlp, true, a->quick_gelu}, x,
+                 &(plain_tower){"", a->text.width, a->text.layers, a->text.heads, a->text.mlp, true, a->text.act}, x,
                  cu, n);
-    plain_head(c, params, x, pool, n, a->t_width, "ln_final", "text_projection", out);
+    plain_head(c, params, x, pool, n, a->text.width, "ln_final", "text_projection", out);
     pupil_free(&x);
 }
 

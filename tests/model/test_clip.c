@@ -2,47 +2,54 @@
  * plain one. And what must not matter: padding, room, other rows of the batch, keeping activations. */
 #include "plain_clip.h"
 
+/* What makes an architecture CLIP. */
+#define CLIP_PARTS .image.eps = 1e-5, .text.eps = 1e-5, .class_token = true, .pre_norm = true, .image_proj = PUPIL_PROJ_MATRIX
+
 static const pupil_arch tiny[] = {
     {.image_size = 8,
      .patch = 4,
-     .v_width = 12,
-     .v_layers = 2,
-     .v_heads = 3,
-     .v_mlp = 30,
+     .image.width = 12,
+     .image.layers = 2,
+     .image.heads = 3,
+     .image.mlp = 30,
      .context = 7,
      .vocab = 13,
-     .t_width = 10,
-     .t_layers = 1,
-     .t_heads = 2,
-     .t_mlp = 40,
+     .text.width = 10,
+     .text.layers = 1,
+     .text.heads = 2,
+     .text.mlp = 40,
      .embed_dim = 6,
-     .quick_gelu = true},
+     CLIP_PARTS,
+     .image.act = PUPIL_QUICK_GELU,
+     .text.act = PUPIL_QUICK_GELU},
     {.image_size = 6,
      .patch = 2,
-     .v_width = 16,
-     .v_layers = 3,
-     .v_heads = 1,
-     .v_mlp = 20,
+     .image.width = 16,
+     .image.layers = 3,
+     .image.heads = 1,
+     .image.mlp = 20,
      .context = 9,
      .vocab = 30,
-     .t_width = 24,
-     .t_layers = 3,
-     .t_heads = 3,
-     .t_mlp = 24,
-     .embed_dim = 20},
+     .text.width = 24,
+     .text.layers = 3,
+     .text.heads = 3,
+     .text.mlp = 24,
+     .embed_dim = 20,
+     CLIP_PARTS},
     {.image_size = 5,
      .patch = 5,
-     .v_width = 33,
-     .v_layers = 1,
-     .v_heads = 33,
-     .v_mlp = 17,
+     .image.width = 33,
+     .image.layers = 1,
+     .image.heads = 33,
+     .image.mlp = 17,
      .context = 2,
      .vocab = 5,
-     .t_width = 7,
-     .t_layers = 2,
-     .t_heads = 1,
-     .t_mlp = 9,
-     .embed_dim = 1},
+     .text.width = 7,
+     .text.layers = 2,
+     .text.heads = 1,
+     .text.mlp = 9,
+     .embed_dim = 1,
+     CLIP_PARTS},
 };
 
 /* A model with every parameter random and none zero, and a batch for it. */
@@ -256,17 +263,18 @@ static void a_row_hardly_depends_on_the_batch(void **state)
 {
     pupil_arch arch = {.image_size = 64,
                        .patch = 16,
-                       .v_width = 192,
-                       .v_layers = 2,
-                       .v_heads = 3,
-                       .v_mlp = 768,
+                       .image.width = 192,
+                       .image.layers = 2,
+                       .image.heads = 3,
+                       .image.mlp = 768,
                        .context = 16,
                        .vocab = 100,
-                       .t_width = 128,
-                       .t_layers = 2,
-                       .t_heads = 2,
-                       .t_mlp = 512,
-                       .embed_dim = 64};
+                       .text.width = 128,
+                       .text.layers = 2,
+                       .text.heads = 2,
+                       .text.mlp = 512,
+                       .embed_dim = 64,
+     CLIP_PARTS};
     enum { B = 12 };
     world w;
     world_new(&w, &arch, B);
@@ -320,8 +328,8 @@ static void presets_have_the_published_sizes(void **state)
         pupil_clip *c = pupil_clip_new(&a);
         int64_t image = pupil_clip_params(c, 0), text = pupil_clip_params(c, 1),
                 all = pupil_clip_params(c, -1);
-        CHECK(image - a.v_width * a.embed_dim == known[i].image_trunk, "%s: image trunk %lld", known[i].name,
-              (long long)(image - a.v_width * a.embed_dim));
+        CHECK(image - a.image.width * a.embed_dim == known[i].image_trunk, "%s: image trunk %lld", known[i].name,
+              (long long)(image - a.image.width * a.embed_dim));
         if (known[i].all) {
             CHECK(image == known[i].image && text == known[i].text && all == known[i].all,
                   "%s: %lld + %lld, %lld in all", known[i].name, (long long)image, (long long)text,

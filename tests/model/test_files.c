@@ -4,6 +4,9 @@
 
 #include "pupil/model.h"
 
+/* What makes an architecture CLIP. */
+#define CLIP_PARTS .image.eps = 1e-5, .text.eps = 1e-5, .class_token = true, .pre_norm = true, .image_proj = PUPIL_PROJ_MATRIX
+
 static char *dir;
 
 static int setup(void **state)
@@ -193,18 +196,20 @@ static void dtypes_and_shapes(void **state)
 
 static const pupil_arch small = {.image_size = 8,
                                  .patch = 4,
-                                 .v_width = 12,
-                                 .v_layers = 2,
-                                 .v_heads = 3,
-                                 .v_mlp = 31,
+                                 .image.width = 12,
+                                 .image.layers = 2,
+                                 .image.heads = 3,
+                                 .image.mlp = 31,
                                  .context = 7,
                                  .vocab = 13,
-                                 .t_width = 10,
-                                 .t_layers = 1,
-                                 .t_heads = 2,
-                                 .t_mlp = 40,
+                                 .text.width = 10,
+                                 .text.layers = 1,
+                                 .text.heads = 2,
+                                 .text.mlp = 40,
                                  .embed_dim = 6,
-                                 .quick_gelu = true,
+                                 CLIP_PARTS,
+                                 .image.act = PUPIL_QUICK_GELU,
+     .text.act = PUPIL_QUICK_GELU,
                                  .mean = {0.1, 0.2, 0.3},
                                  .std = {0.5, 1.0 / 3, 2},
                                  .interpolation = "bilinear",
@@ -216,7 +221,7 @@ static void same_arch(const pupil_arch *a, const pupil_arch *b)
     pupil_arch_to_json(a, &text[0]);
     pupil_arch_to_json(b, &text[1]);
     assert_string_equal(text[0].s, text[1].s);
-    assert_memory_equal(a, b, offsetof(pupil_arch, quick_gelu)); /* all sizes */
+    assert_memory_equal(a, b, offsetof(pupil_arch, pool)); /* all sizes */
     pupil_buf_free(&text[0]);
     pupil_buf_free(&text[1]);
 }
@@ -263,7 +268,7 @@ static void a_folder_of_another_size(void **state)
     GOOD(pupil_model_dir_save(model, c, p));
     pupil_clip_free(&c);
     pupil_arch wider = small;
-    wider.t_mlp = 44;
+    wider.text.mlp = 44;
     c = pupil_clip_new(&wider);
     float *q = floats(pupil_clip_table(c)->total);
     BAD(pupil_model_dir_load(model, c, q), PUPIL_EFORMAT,
@@ -340,7 +345,7 @@ static void configurations(void **state)
         int r = arch_of(cases[i].json, &a);
         if (!cases[i].names) {
             CHECK(r == 0, "case %d: %s", i, pupil_reason());
-            assert_true(a.v_heads == 1 && a.v_mlp == 256 && a.t_mlp == 256 && a.embed_dim == 32 &&
+            assert_true(a.image.heads == 1 && a.image.mlp == 256 && a.text.mlp == 256 && a.embed_dim == 32 &&
                         a.mean[0] > 0.48 && !strcmp(a.interpolation, "bicubic"));
             continue;
         }
@@ -356,15 +361,15 @@ static void any_mlp_width_reads_back(void **state)
     pupil_rng r = pupil_rng_at(1, PUPIL_STREAM_TEST, 0);
     for (int i = 0; i < 300; i++) {
         pupil_arch a = small, b;
-        a.v_width = 1 + (int64_t)pupil_rng_below(&r, 2000), a.v_heads = 1,
-        a.v_mlp = 1 + (int64_t)pupil_rng_below(&r, 8000);
-        a.t_width = 1 + (int64_t)pupil_rng_below(&r, 50), a.t_heads = 1,
-        a.t_mlp = 1 + (int64_t)pupil_rng_below(&r, 500);
+        a.image.width = 1 + (int64_t)pupil_rng_below(&r, 2000), a.image.heads = 1,
+        a.image.mlp = 1 + (int64_t)pupil_rng_below(&r, 8000);
+        a.text.width = 1 + (int64_t)pupil_rng_below(&r, 50), a.text.heads = 1,
+        a.text.mlp = 1 + (int64_t)pupil_rng_below(&r, 500);
         pupil_buf text = {0};
         pupil_arch_to_json(&a, &text);
         GOOD(arch_of(text.s, &b));
-        CHECK(a.v_mlp == b.v_mlp && a.t_mlp == b.t_mlp, "%d/%d read back as %d", (int)a.v_mlp, (int)a.v_width,
-              (int)b.v_mlp);
+        CHECK(a.image.mlp == b.image.mlp && a.text.mlp == b.text.mlp, "%d/%d read back as %d", (int)a.image.mlp, (int)a.image.width,
+              (int)b.image.mlp);
         same_arch(&a, &b);
         pupil_buf_free(&text);
     }
@@ -378,8 +383,8 @@ static void sections_of_a_yaml_file(void **state)
                           .image_size = 256,
                           .text_layers = 3};
     GOOD(pupil_arch_from_conf(&m, 1000, "student.model", &a));
-    assert_true(a.image_size == 256 && a.patch == 32 && a.t_layers == 3 && a.vocab == 1000 && a.quick_gelu &&
-                a.v_heads == 12 && a.t_heads == 8 && a.context == 77);
+    assert_true(a.image_size == 256 && a.patch == 32 && a.text.layers == 3 && a.vocab == 1000 && a.image.act == PUPIL_QUICK_GELU &&
+                a.image.heads == 12 && a.text.heads == 8 && a.context == 77);
     m.name = (char *)(uintptr_t) "ViT-B-23";
     BAD(pupil_arch_from_conf(&m, 1000, "student.model", &a), PUPIL_EUSER,
         "student.model.name: no preset 'ViT-B-23', expected ViT-T-16");
@@ -394,7 +399,7 @@ static void sections_of_a_yaml_file(void **state)
                             .context_length = 16,
                             .embed_dim = 64};
     GOOD(pupil_arch_from_conf(&own, 600, "student.model", &a));
-    assert_true(a.v_heads == 3 && a.t_heads == 1 && a.v_mlp == 384 && !a.quick_gelu);
+    assert_true(a.image.heads == 3 && a.text.heads == 1 && a.image.mlp == 384 && a.image.act == PUPIL_GELU);
     static const struct {
         size_t at;
         int64_t value;

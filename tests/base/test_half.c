@@ -1,6 +1,5 @@
 /* test_half.c: every half there is, every rounding there can be, and the fast way against the plain one. */
 #include "../proof.h"
-#include "half.h"
 
 static float float_of(uint32_t u)
 {
@@ -26,15 +25,15 @@ static void every_half(void **state)
     for (uint32_t h = 0; h < 65536; h++)
         if ((h & 0x7c00) != 0x7c00) all[n++] = (uint16_t)h;
     assert_int_equal(n, PUPIL_COUNT(all));
-    assert_true(half_unpack(fast, all, n));
-    assert_true(half_unpack_plain(plain, all, n));
+    assert_true(pupil_f16_unpack(fast, all, n));
+    assert_true(pupil_plain_f16_unpack(plain, all, n));
     for (int64_t i = 0; i < n; i++)
         CHECK((double)fast[i] == value_of(all[i]) && !signbit(fast[i]) == !(all[i] & 0x8000),
               "half %04x reads as %g", all[i], (double)fast[i]);
     assert_memory_equal(fast, plain, sizeof fast);
-    assert_int_equal(half_pack(back, fast, n), n);
+    assert_int_equal(pupil_f16_pack(back, fast, n), n);
     assert_memory_equal(back, all, sizeof all);
-    assert_int_equal(half_pack_plain(back, fast, n), n);
+    assert_int_equal(pupil_plain_f16_pack(back, fast, n), n);
     assert_memory_equal(back, all, sizeof all);
 }
 
@@ -48,8 +47,8 @@ static void every_rounding(void **state)
                        nextafterf(b, a)};
         uint16_t even = (uint16_t)(h + (h & 1)), next = (uint16_t)(h + 1);
         uint16_t want[8] = {h, even, next, (uint16_t)(even | 0x8000), h, next, h, next}, got[8], plain[8];
-        assert_int_equal(half_pack(got, in, 8), 8);
-        assert_int_equal(half_pack_plain(plain, in, 8), 8);
+        assert_int_equal(pupil_f16_pack(got, in, 8), 8);
+        assert_int_equal(pupil_plain_f16_pack(plain, in, 8), 8);
         assert_memory_equal(got, want, sizeof want);
         assert_memory_equal(plain, want, sizeof want);
     }
@@ -63,14 +62,14 @@ static void what_does_not_fit_is_found(void **state)
     float x[37];
     uint16_t h[37];
     for (int i = 0; i < 37; i++) x[i] = 65519.996f;
-    assert_int_equal(half_pack(h, x, 37), 37);
+    assert_int_equal(pupil_f16_pack(h, x, 37), 37);
     assert_int_equal(h[0], 0x7bff);
     for (int at = 0; at < 37; at++) {
         for (int k = 0; k < PUPIL_COUNT(bad); k++) {
             float keep = x[at];
             x[at] = bad[k];
-            assert_int_equal(half_pack(h, x, 37), at);
-            assert_int_equal(half_pack_plain(h, x, 37), at);
+            assert_int_equal(pupil_f16_pack(h, x, 37), at);
+            assert_int_equal(pupil_plain_f16_pack(h, x, 37), at);
             x[at] = keep;
         }
     }
@@ -85,10 +84,10 @@ static void what_is_not_finite_is_found(void **state)
     for (int at = 0; at < 37; at++)
         for (int k = 0; k < PUPIL_COUNT(bad); k++) {
             h[at] = bad[k];
-            assert_false(half_unpack(x, h, 37) || half_unpack_plain(x, h, 37));
+            assert_false(pupil_f16_unpack(x, h, 37) || pupil_plain_f16_unpack(x, h, 37));
             h[at] = 0x7bff;
         }
-    assert_true(half_unpack(x, h, 37));
+    assert_true(pupil_f16_unpack(x, h, 37));
 }
 
 static void random_bits(void **state)
@@ -101,8 +100,8 @@ static void random_bits(void **state)
     for (int64_t i = 0; i < N; i++) do
             x[i] = float_of((uint32_t)pupil_rng_next(&r));
         while (!(fabsf(x[i]) < 65520.0f));
-    assert_int_equal(half_pack(fast, x, N), N);
-    assert_int_equal(half_pack_plain(plain, x, N), N);
+    assert_int_equal(pupil_f16_pack(fast, x, N), N);
+    assert_int_equal(pupil_plain_f16_pack(plain, x, N), N);
     assert_memory_equal(fast, plain, N * 2);
     pupil_free(&x);
     pupil_free(&fast);

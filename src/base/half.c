@@ -1,8 +1,5 @@
-/* half.c: float <-> IEEE half, by the CPU's own instructions where it has them, else by arithmetic on the
- * bits. Guarantees: both ways give the same bits for all finite values; nothing becomes infinite unnoticed.
- */
-#include "half.h"
-
+/* half.c: float <-> IEEE half and bfloat16, by the CPU's own instructions where it has them, else by arithmetic on
+ * the bits. Guarantees: both ways give the same bits for all finite values; nothing becomes infinite unnoticed. */
 #include "pupil/base.h"
 
 #include <string.h>
@@ -44,7 +41,7 @@ static float from_half(uint16_t h)
     return x;
 }
 
-int64_t half_pack_plain(uint16_t *dst, const float *src, int64_t n)
+int64_t pupil_plain_f16_pack(uint16_t *dst, const float *src, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         dst[i] = to_half(src[i]);
@@ -53,7 +50,7 @@ int64_t half_pack_plain(uint16_t *dst, const float *src, int64_t n)
     return n;
 }
 
-bool half_unpack_plain(float *dst, const uint16_t *src, int64_t n)
+bool pupil_plain_f16_unpack(float *dst, const uint16_t *src, int64_t n)
 {
     bool finite = true;
     for (int64_t i = 0; i < n; i++) {
@@ -63,7 +60,7 @@ bool half_unpack_plain(float *dst, const uint16_t *src, int64_t n)
     return finite;
 }
 
-bool floats_finite(const float *x, int64_t n)
+bool pupil_floats_finite(const float *x, int64_t n)
 {
     uint32_t bad = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -84,7 +81,7 @@ __attribute__((target("avx2,f16c"))) static int64_t pack_f16c(uint16_t *dst, con
         if (_mm_movemask_epi8(_mm_cmpeq_epi16(_mm_and_si128(h, infinite), infinite))) break;
         _mm_storeu_si128((__m128i *)(void *)(dst + i), h);
     }
-    return i + half_pack_plain(dst + i, src + i, n - i); /* the tail, or the place of the bad value */
+    return i + pupil_plain_f16_pack(dst + i, src + i, n - i); /* the tail, or the place of the bad value */
 }
 
 __attribute__((target("avx2,f16c"))) static bool unpack_f16c(float *dst, const uint16_t *src, int64_t n)
@@ -97,7 +94,7 @@ __attribute__((target("avx2,f16c"))) static bool unpack_f16c(float *dst, const u
         bad = _mm_or_si128(bad, _mm_cmpeq_epi16(_mm_and_si128(h, infinite), infinite));
         _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(h));
     }
-    return half_unpack_plain(dst + i, src + i, n - i) && !_mm_movemask_epi8(bad);
+    return pupil_plain_f16_unpack(dst + i, src + i, n - i) && !_mm_movemask_epi8(bad);
 }
 
 static bool fast(void)
@@ -105,20 +102,31 @@ static bool fast(void)
     return __builtin_cpu_supports("avx2"); /* every AVX2 processor has F16C, which clang cannot ask for */
 }
 #else
-#define pack_f16c   half_pack_plain
-#define unpack_f16c half_unpack_plain
+#define pack_f16c   pupil_plain_f16_pack
+#define unpack_f16c pupil_plain_f16_unpack
 static bool fast(void)
 {
     return false;
 }
 #endif
 
-int64_t half_pack(uint16_t *dst, const float *src, int64_t n)
+int64_t pupil_f16_pack(uint16_t *dst, const float *src, int64_t n)
 {
-    return fast() ? pack_f16c(dst, src, n) : half_pack_plain(dst, src, n);
+    return fast() ? pack_f16c(dst, src, n) : pupil_plain_f16_pack(dst, src, n);
 }
 
-bool half_unpack(float *dst, const uint16_t *src, int64_t n)
+bool pupil_f16_unpack(float *dst, const uint16_t *src, int64_t n)
 {
-    return fast() ? unpack_f16c(dst, src, n) : half_unpack_plain(dst, src, n);
+    return fast() ? unpack_f16c(dst, src, n) : pupil_plain_f16_unpack(dst, src, n);
+}
+
+bool pupil_bf16_unpack(float *dst, const uint16_t *src, int64_t n)
+{
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u = (uint32_t)src[i] << 16;
+        bad |= (u & 0x7f800000) == 0x7f800000;
+        memcpy(dst + i, &u, sizeof u);
+    }
+    return !bad;
 }

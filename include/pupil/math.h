@@ -118,6 +118,11 @@ void pupil_plain_layernorm(double *y, const double *x, const double *gamma, cons
                            double eps);
 void pupil_plain_attention(double *out, const double *qkv, const int32_t *cu, int64_t nseq, int64_t heads, int64_t hd,
                            bool causal, const int32_t *pool);
+void pupil_plain_pool_attention(double *out, const double *q, const double *kv, const int32_t *cu, int64_t nseq,
+                                int64_t heads, int64_t hd);
+/** angle[tokens-first, hd/2]; q and k of qkv turned, v left. */
+void pupil_plain_rope(double *qkv, const double *angle, int64_t rows, int64_t tokens, int64_t first, int64_t heads, int64_t hd);
+void pupil_plain_swiglu(double *y, const double *h, int64_t n, int64_t width); /* h[n,2*width] with its bias */
 void pupil_plain_normalize(double *y, const double *x, int64_t n, int64_t width);
 double pupil_plain_logsumexp(const double *z, int64_t n);
 void pupil_plain_patchify(double *rows, const double *images, int64_t n, int64_t size, int64_t patch);

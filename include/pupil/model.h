@@ -105,20 +105,36 @@ typedef struct pupil_scratch pupil_scratch;
 pupil_scratch *pupil_scratch_new(const pupil_clip *c, int64_t batch);
 void pupil_scratch_free(pupil_scratch **s);
 
+/** Where the floats of a model come from. Belongs to one thread. */
+typedef struct pupil_weights pupil_weights;
+/** The flat array params[table total], borrowed. */
+pupil_weights *pupil_weights_flat(const float *params);
+/** A checkpoint in open_clip's or Hugging Face's layout (a safetensors file or its index), mapped: one copy a node, in its
+ *  own number format, unpacked a block at a time as forward walks through it. Every value is checked here to be finite.
+ *  Tensors that the caller appended to c's table (names beginning with "loss.") are left out. PUPIL_ENOTFOUND | PUPIL_EFORMAT
+ *  | PUPIL_ENUMERIC naming file and tensor. `c` must outlive it. */
+int pupil_weights_open(const char *path, pupil_clip *c, pupil_weights **ret);
+/** All of it into the flat array of c's table. */
+void pupil_weights_copy(pupil_weights *w, const pupil_clip *c, float *params);
+void pupil_weights_free(pupil_weights **w);
+
 /** out[n,embed_dim] = image features, projected, not normalised, of images[n,3,S,S] (normalised pixels). */
-void pupil_image_forward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *images,
+void pupil_image_forward(const pupil_clip *c, pupil_weights *w, pupil_acts *a, pupil_scratch *s, const float *images,
                          int64_t n, float *out);
-/** grads += d/dparams; dimages[n,3,S,S] (may be NULL) = d/dimages. After forward with the same acts. */
+/** grads += d/dparams; dimages[n,3,S,S] (may be NULL) = d/dimages. After forward with the same acts, over the flat
+ *  array params. */
 void pupil_image_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout,
                           float *grads, float *dimages);
-/** Captions packed: caption i is ids[cu[i]] .. ids[cu[i+1]-1], its last id the end token. A causal tower's
- *  output there does not depend on padding, so none is carried (DESIGN 5.10). */
-void pupil_text_forward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const int32_t *ids,
+/** Captions packed: caption i is ids[cu[i]] .. ids[cu[i+1]-1]. Its last id is pooled: the end token of a causal tower, whose
+ *  output there does not depend on padding, so none is carried (DESIGN 5.10); the last of the context where the
+ *  tower is all-to-all (arch.text_all_to_all), which sees its padding. */
+void pupil_text_forward(const pupil_clip *c, pupil_weights *w, pupil_acts *a, pupil_scratch *s, const int32_t *ids,
                         const int32_t *cu, int64_t n, float *out);
 void pupil_text_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout,
                          float *grads);
-/** exp(logit_scale). */
-double pupil_clip_scale(const pupil_clip *c, const float *params);
+/** exp(logit_scale), and logit_bias (0 where there is none). */
+double pupil_clip_scale(const pupil_clip *c, pupil_weights *w);
+double pupil_clip_bias(const pupil_clip *c, pupil_weights *w);
 int64_t pupil_clip_scale_offset(const pupil_clip *c);
 /** Bytes of activations for `batch` pairs with captions of `tokens` tokens on average. */
 double pupil_acts_bytes(const pupil_arch *a, int64_t batch, double tokens, bool keep);
@@ -152,8 +168,12 @@ int pupil_safetensors_write(const char *path, const pupil_table *t, const float 
 /* ---- a model folder: model.safetensors + config.json ---------------------------------------------- */
 /** Architecture of DIR/config.json (or open_clip_config.json). */
 int pupil_model_dir_arch(const char *dir, pupil_arch *ret);
-/** Parameters of DIR/model.safetensors (or open_clip_model.safetensors) into params of c's table; tensors the
- *  caller appended (names beginning with "loss.") are left alone. */
+/** The weights' file in DIR, owned by the caller: model.safetensors, open_clip_model.safetensors, or the index of their
+ *  shards. PUPIL_ENOTFOUND says what was looked for. */
+int pupil_model_dir_weights(const char *dir, char **ret);
+/** pupil_weights_open() of it. */
+int pupil_model_dir_open(const char *dir, pupil_clip *c, pupil_weights **ret);
+/** All parameters of DIR into params of c's table. */
 int pupil_model_dir_load(const char *dir, pupil_clip *c, float *params);
 /** Write both files. */
 int pupil_model_dir_save(const char *dir, const pupil_clip *c, const float *params);

@@ -68,6 +68,7 @@ typedef struct {
     int64_t batch;
     bool train;
     float *params, *grads, *images, *out;
+    pupil_weights *weights;
     int32_t *ids, *cu[2]; /* captions of CAPTION ids, and padded to the context */
 } bench_model;
 
@@ -96,6 +97,7 @@ static void model_open(bench_model *m, int64_t batch, bool train)
     int64_t total = pupil_clip_table(m->clip)->total;
     m->params = pupil_alloc((size_t)total * sizeof *m->params);
     pupil_table_init(pupil_clip_table(m->clip), 1, m->params);
+    m->weights = pupil_weights_flat(m->params);
     if (train) m->grads = pupil_alloc((size_t)total * sizeof *m->grads);
     m->acts = pupil_acts_new(m->clip, batch, train);
     m->scratch = pupil_scratch_new(m->clip, batch);
@@ -116,6 +118,7 @@ static void model_close(bench_model *m)
     pupil_acts_free(&m->acts);
     pupil_scratch_free(&m->scratch);
     pupil_clip_free(&m->clip);
+    pupil_weights_free(&m->weights);
     pupil_free(&m->params);
     pupil_free(&m->grads);
     pupil_free(&m->images);
@@ -147,10 +150,10 @@ static double item_run(const bench_item *t)
     const int32_t *cu = m->cu[t->what == PADDED_TEXT];
     double begin = pupil_now();
     if (t->what == IMAGE) {
-        pupil_image_forward(m->clip, m->params, m->acts, m->scratch, m->images, m->batch, m->out);
+        pupil_image_forward(m->clip, m->weights, m->acts, m->scratch, m->images, m->batch, m->out);
         if (m->train) pupil_image_backward(m->clip, m->params, m->acts, m->scratch, m->out, m->grads, NULL);
     } else {
-        pupil_text_forward(m->clip, m->params, m->acts, m->scratch, m->ids, cu, m->batch, m->out);
+        pupil_text_forward(m->clip, m->weights, m->acts, m->scratch, m->ids, cu, m->batch, m->out);
         if (m->train) pupil_text_backward(m->clip, m->params, m->acts, m->scratch, m->out, m->grads);
     }
     return pupil_now() - begin;

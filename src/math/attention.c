@@ -102,3 +102,64 @@ void pupil_attention_backward(float *dqkv, const float *dout, const float *qkv, 
         pupil_gemm(true, false, c.n, hd, c.nq, 1, dp, c.n, q, ld, 0, dk, ld);
     }
 }
+
+void pupil_pool_attention_forward(float *out, const float *q, const float *kv, const int32_t *cu, int64_t nseq,
+                                  int64_t heads, int64_t hd)
+{
+    int64_t width = heads * hd, ld = 2 * width;
+#pragma omp parallel for schedule(static) num_threads(kernel_threads((double)cu[nseq] * (double)width * 4))
+    for (int64_t sh = 0; sh < nseq * heads; sh++) {
+        int64_t s = sh / heads, h = sh % heads, n = cu[s + 1] - cu[s];
+        const float *k = kv + cu[s] * ld + h * hd, *v = k + width;
+        float *p = kernel_scratch((size_t)n * sizeof *p);
+        pupil_gemm(false, true, 1, n, hd, 1.0f / sqrtf((float)hd), q + h * hd, hd, k, ld, 0, p, n);
+        softmax_rows(p, 1, n, n, false);
+        pupil_gemm(false, false, 1, hd, n, 1, p, n, v, ld, 0, out + s * width + h * hd, hd);
+    }
+}
+
+void pupil_pool_attention_backward(float *dq, float *dkv, const float *dout, const float *q, const float *kv,
+                                   const int32_t *cu, int64_t nseq, int64_t heads, int64_t hd)
+{
+    int64_t width = heads * hd, ld = 2 * width;
+    float scale = 1.0f / sqrtf((float)hd);
+    memset(dq, 0, (size_t)width * sizeof *dq);
+#pragma omp parallel for schedule(static) num_threads(kernel_threads((double)cu[nseq] * (double)width * 8))
+    for (int64_t h = 0; h < heads; h++)
+        for (int64_t s = 0; s < nseq; s++) { /* in order, since all sequences add to one query */
+            int64_t n = cu[s + 1] - cu[s];
+            const float *k = kv + cu[s] * ld + h * hd, *v = k + width, *dy = dout + s * width + h * hd;
+            float *dk = dkv + cu[s] * ld + h * hd, *dv = dk + width;
+            float *p = kernel_scratch((size_t)(2 * n) * sizeof *p), *dp = p + n;
+            pupil_gemm(false, true, 1, n, hd, scale, q + h * hd, hd, k, ld, 0, p, n);
+            softmax_rows(p, 1, n, n, false);
+            pupil_gemm(true, false, n, hd, 1, 1, p, n, dy, hd, 0, dv, ld);
+            pupil_gemm(false, true, 1, n, hd, 1, dy, hd, v, ld, 0, dp, n);
+            softmax_back_rows(dp, p, 1, n, scale);
+            pupil_gemm(false, false, 1, hd, n, 1, dp, n, k, ld, 1, dq + h * hd, hd);
+            pupil_gemm(true, false, n, hd, 1, 1, dp, n, q + h * hd, hd, 0, dk, ld);
+        }
+}
+
+PUPIL_CLONES static void rope_row(float *x, const float *cosine, const float *sine, int64_t heads, int64_t hd, float sign)
+{
+    for (int64_t h = 0; h < heads; h++, x += hd)
+        for (int64_t i = 0; i < hd / 2; i++) {
+            float a = x[2 * i], b = x[2 * i + 1], c = cosine[i], s = sign * sine[i];
+            x[2 * i] = a * c - b * s;
+            x[2 * i + 1] = b * c + a * s;
+        }
+}
+
+void pupil_rope(float *qkv, const float *cosine, const float *sine, int64_t rows, int64_t tokens, int64_t first, int64_t heads,
+                int64_t hd, bool inverse)
+{
+    int64_t width = heads * hd;
+#pragma omp parallel for schedule(static) num_threads(kernel_threads((double)rows * (double)width))
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t at = r % tokens - first;
+        if (at < 0) continue;
+        for (int64_t part = 0; part < 2; part++) /* q, k */
+            rope_row(qkv + (3 * r + part) * width, cosine + at * (hd / 2), sine + at * (hd / 2), heads, hd, inverse ? -1 : 1);
+    }
+}

@@ -109,3 +109,33 @@ void pupil_plain_embed(double *x, const int32_t *ids, const int32_t *cu, int64_t
             for (int64_t j = 0; j < width; j++)
                 x[r * width + j] = table[ids[r] * width + j] + pos[(r - cu[s]) * width + j];
 }
+
+void pupil_plain_pool_attention(double *out, const double *q, const double *kv, const int32_t *cu, int64_t nseq, int64_t heads,
+                                int64_t hd)
+{
+    int64_t width = heads * hd, ld = 2 * width;
+    for (int64_t s = 0; s < nseq; s++)
+        for (int64_t h = 0; h < heads; h++)
+            plain_query(out + s * width + h * hd, q + h * hd, kv + cu[s] * ld + h * hd, kv + cu[s] * ld + width + h * hd,
+                        cu[s + 1] - cu[s], hd, ld);
+}
+
+void pupil_plain_rope(double *qkv, const double *angle, int64_t rows, int64_t tokens, int64_t first, int64_t heads, int64_t hd)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t x = 0; x < 2 * heads * hd && r % tokens >= first; x += 2) { /* pairs of q, then of k */
+            double *p = qkv + r * 3 * heads * hd + x, a = p[0], b = p[1];
+            double t = angle[(r % tokens - first) * (hd / 2) + x % hd / 2];
+            p[0] = a * cos(t) - b * sin(t);
+            p[1] = a * sin(t) + b * cos(t);
+        }
+}
+
+void pupil_plain_swiglu(double *y, const double *h, int64_t n, int64_t width)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j++) {
+            double g = h[2 * i * width + j];
+            y[i * width + j] = g / (1 + exp(-g)) * h[(2 * i + 1) * width + j];
+        }
+}

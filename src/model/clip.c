@@ -1,84 +1,130 @@
-/* clip.c: the two towers of CLIP (Radford et al. 2021) over the flat parameter array.
- *   image: patches -> linear -> [class | patches] + positions -> ln_pre -> blocks -> class row -> ln_post -> proj
- *   text:  token + position embedding -> causal blocks -> end-token row -> ln_final -> text_projection */
-#include "tower.h"
-
-#include "pupil/math.h"
+/* clip.c: a model's table, for every family of pupil_arch, and the memory of its walks (walk.c). Names are open_clip's:
+ * its own ViT ("visual.transformer..."), or timm's under "visual.trunk.", two of which stand for what files keep in
+ * several tensors: "attn.qkv" and "attn_pool.in_proj" (layout.c). */
+#include "clip.h"
 
 #include <math.h>
 #include <string.h>
 
-struct pupil_clip {
-    pupil_arch arch;
-    pupil_table table;
-    tower image, text;
-    int64_t v_class, v_pos, v_conv, v_pre_w, v_pre_b, v_post_w, v_post_b, v_proj;
-    int64_t t_table, t_pos, t_final_w, t_final_b, t_proj, scale;
-    int64_t image_end, text_end; /* first offset after each tower */
-};
-
-/* One tower's side of a micro-batch. */
-typedef struct {
-    tower_acts t;
-    int64_t n;                 /* sequences of the last forward */
-    int32_t *cu, *pool;
-    float *pooled, *mean, *rstd; /* ln_post/ln_final of the pooled rows */
-} side;
-
-struct pupil_acts {
-    side image, text;
-    float *patches;                    /* [n*np, 3pp] */
-    float *pre, *pre_mean, *pre_rstd;  /* the stream before ln_pre */
-    int32_t *ids;
-};
-
-struct pupil_scratch {
-    tower_scratch image, text;
-    float *patch_rows; /* [n*np, max(width, 3pp)] */
-    float *dpool;      /* [n, max width] */
-    float *dpooled;
-};
-
-static int64_t side_of(const pupil_arch *a) { return a->image_size / a->patch; }
-static int64_t tokens_of(const pupil_arch *a) { return side_of(a) * side_of(a) + 1; }
-
-static int64_t add1(pupil_table *t, const char *name, int64_t n, pupil_init init, double value)
+static int64_t add(pupil_clip *c, const piece *p, const char *name, int ndim, const int64_t *shape, pupil_init init, double value)
 {
-    return pupil_table_add(t, name, 1, (int64_t[]){n}, init, value);
+    return pupil_table_add(&c->table, name, ndim, shape, init, value) - p->at;
 }
 
-static int64_t add2(pupil_table *t, const char *name, int64_t rows, int64_t cols, double std)
+static int64_t add1(pupil_clip *c, const piece *p, const char *name, int64_t n, pupil_init init, double value)
 {
-    return pupil_table_add(t, name, 2, (int64_t[]){rows, cols}, PUPIL_INIT_NORMAL, std);
+    return add(c, p, name, 1, (int64_t[]){n}, init, value);
+}
+
+static int64_t add2(pupil_clip *c, const piece *p, const char *name, int64_t rows, int64_t cols, double std)
+{
+    return add(c, p, name, 2, (int64_t[]){rows, cols}, PUPIL_INIT_NORMAL, std);
+}
+
+static piece begin(const pupil_clip *c) { return (piece){.at = c->table.total}; }
+static void end(const pupil_clip *c, piece *p) { p->count = c->table.total - p->at; }
+
+/* Angles of patch (row, column): a quarter of the head's width for one coordinate, a quarter for the other, each
+ * times 10000^(-i/bands) (timm's "cat" form). */
+static void rope_tables(tower *t, const pupil_arch *a)
+{
+    int64_t across = a->image_size / a->patch, hd = t->width / t->heads, bands = hd / 4;
+    t->rope_tokens = clip_tokens(a);
+    t->rope_first = a->class_token;
+    t->cosine = pupil_alloc((size_t)(across * across * hd / 2) * sizeof *t->cosine);
+    t->sine = pupil_alloc((size_t)(across * across * hd / 2) * sizeof *t->sine);
+    for (int64_t p = 0; p < across * across; p++) {
+        int64_t at[2] = {p / across, p % across};
+        for (int64_t i = 0; i < 2 * bands; i++) {
+            double x = (double)at[(i >= bands) != a->rope_xy] + a->rope_offset;
+            if (a->rope_reference > 0) x = x / (double)across * a->rope_reference;
+            double angle = x * pow(10000, -(double)(i % bands) / (double)bands);
+            t->cosine[p * 2 * bands + i] = (float)cos(angle);
+            t->sine[p * 2 * bands + i] = (float)sin(angle);
+        }
+    }
+}
+
+static void add_image_tower(pupil_clip *c)
+{
+    const pupil_arch *a = &c->arch;
+    bool trunk = a->trunk_names;
+    int64_t w = a->image.width;
+    double std = pow((double)w, -0.5);
+    c->v_stem = begin(c);
+    piece *s = &c->v_stem;
+    c->v_class = c->v_conv_b = c->v_pre_w = c->v_pre_b = c->v_proj = c->v_proj_b = -1;
+    if (a->class_token) c->v_class = add1(c, s, trunk ? "visual.trunk.cls_token" : "visual.class_embedding", w, PUPIL_INIT_NORMAL, std);
+    c->v_pos = add2(c, s, trunk ? "visual.trunk.pos_embed" : "visual.positional_embedding", clip_tokens(a), w, std);
+    c->v_conv = add(c, s, trunk ? "visual.trunk.patch_embed.proj.weight" : "visual.conv1.weight", 4,
+                    (int64_t[]){w, 3, a->patch, a->patch}, PUPIL_INIT_NORMAL, pow(3.0 * (double)(a->patch * a->patch), -0.5));
+    if (a->patch_bias) c->v_conv_b = add1(c, s, "visual.trunk.patch_embed.proj.bias", w, PUPIL_INIT_CONST, 0);
+    if (a->pre_norm) {
+        c->v_pre_w = add1(c, s, trunk ? "visual.trunk.norm_pre.weight" : "visual.ln_pre.weight", w, PUPIL_INIT_CONST, 1);
+        c->v_pre_b = add1(c, s, trunk ? "visual.trunk.norm_pre.bias" : "visual.ln_pre.bias", w, PUPIL_INIT_CONST, 0);
+    }
+    end(c, s);
+    c->image = (tower){.width = w, .layers = a->image.layers, .heads = a->image.heads, .mlp = a->image.mlp, .act = a->image.act,
+                       .eps = (float)a->image.eps, .all_rows = a->pool == PUPIL_POOL_MAP, .swiglu = a->swiglu,
+                       .inner_norm = a->inner_norm, .no_k_bias = a->no_k_bias, .trunk_names = trunk};
+    if (a->rope) rope_tables(&c->image, a);
+    tower_add(&c->image, &c->table, trunk ? "visual.trunk." : "visual.");
+    c->v_head = begin(c);
+    piece *h = &c->v_head;
+    c->v_post_w = add1(c, h, trunk ? "visual.trunk.norm.weight" : "visual.ln_post.weight", w, PUPIL_INIT_CONST, 1);
+    c->v_post_b = add1(c, h, trunk ? "visual.trunk.norm.bias" : "visual.ln_post.bias", w, PUPIL_INIT_CONST, 0);
+    if (a->pool == PUPIL_POOL_MAP) {
+        c->map = (pool){.width = w, .heads = a->pool_heads, .mlp = a->pool_mlp, .act = a->image.act, .eps = (float)a->image.eps};
+        pool_add(&c->map, &c->table, "visual.trunk.attn_pool.", h->at);
+    }
+    if (a->image_proj == PUPIL_PROJ_MATRIX) c->v_proj = add2(c, h, "visual.proj", w, a->embed_dim, std);
+    if (a->image_proj == PUPIL_PROJ_LINEAR) {
+        c->v_proj = add2(c, h, "visual.trunk.head.weight", a->embed_dim, w, std);
+        c->v_proj_b = add1(c, h, "visual.trunk.head.bias", a->embed_dim, PUPIL_INIT_CONST, 0);
+    }
+    end(c, h);
+    c->image_end = c->table.total;
+}
+
+static void add_text_tower(pupil_clip *c)
+{
+    const pupil_arch *a = &c->arch;
+    const char *prefix = a->text_prefix ? "text." : "";
+    int64_t w = a->text.width;
+    char name[96];
+#define NAMED(s) (snprintf(name, sizeof name, "%s" s, prefix), name)
+    piece whole = {0};
+    c->t_table = add2(c, &whole, NAMED("token_embedding.weight"), a->vocab, w, 0.02);
+    c->t_stem = begin(c);
+    c->t_pos = add2(c, &c->t_stem, NAMED("positional_embedding"), a->context, w, 0.01);
+    end(c, &c->t_stem);
+    c->text = (tower){.width = w, .layers = a->text.layers, .heads = a->text.heads, .mlp = a->text.mlp, .act = a->text.act,
+                      .eps = (float)a->text.eps, .causal = !a->text_all_to_all};
+    tower_add(&c->text, &c->table, prefix);
+    c->t_head = begin(c);
+    piece *h = &c->t_head;
+    c->t_final_w = add1(c, h, NAMED("ln_final.weight"), w, PUPIL_INIT_CONST, 1);
+    c->t_final_b = add1(c, h, NAMED("ln_final.bias"), w, PUPIL_INIT_CONST, 0);
+    c->t_proj_b = -1;
+    if (a->text_proj_bias) {
+        c->t_proj = add2(c, h, NAMED("text_projection.weight"), a->embed_dim, w, pow((double)w, -0.5));
+        c->t_proj_b = add1(c, h, NAMED("text_projection.bias"), a->embed_dim, PUPIL_INIT_CONST, 0);
+    } else {
+        c->t_proj = add2(c, h, NAMED("text_projection"), w, a->embed_dim, pow((double)w, -0.5));
+    }
+#undef NAMED
+    end(c, h);
+    c->text_end = c->table.total;
+    c->scale = pupil_table_add(&c->table, "logit_scale", 0, NULL, PUPIL_INIT_CONST, 2.659260036932778 /* ln(1/0.07) */);
+    c->bias = a->logit_bias ? pupil_table_add(&c->table, "logit_bias", 0, NULL, PUPIL_INIT_CONST, -10) : -1;
 }
 
 pupil_clip *pupil_clip_new(const pupil_arch *a)
 {
     pupil_clip *c = pupil_alloc(sizeof *c);
-    pupil_table *t = &c->table;
     c->arch = *a;
-    c->image = (tower){a->image.width, a->image.layers, a->image.heads, a->image.mlp, false, a->image.act, (float)a->image.eps, NULL};
-    c->text = (tower){a->text.width, a->text.layers, a->text.heads, a->text.mlp, true, a->text.act, (float)a->text.eps, NULL};
-    double vs = pow((double)a->image.width, -0.5);
-    c->v_class = add1(t, "visual.class_embedding", a->image.width, PUPIL_INIT_NORMAL, vs);
-    c->v_pos = add2(t, "visual.positional_embedding", tokens_of(a), a->image.width, vs);
-    c->v_conv = pupil_table_add(t, "visual.conv1.weight", 4, (int64_t[]){a->image.width, 3, a->patch, a->patch},
-                                PUPIL_INIT_NORMAL, pow(3.0 * (double)(a->patch * a->patch), -0.5));
-    c->v_pre_w = add1(t, "visual.ln_pre.weight", a->image.width, PUPIL_INIT_CONST, 1);
-    c->v_pre_b = add1(t, "visual.ln_pre.bias", a->image.width, PUPIL_INIT_CONST, 0);
-    tower_add(&c->image, t, "visual.");
-    c->v_post_w = add1(t, "visual.ln_post.weight", a->image.width, PUPIL_INIT_CONST, 1);
-    c->v_post_b = add1(t, "visual.ln_post.bias", a->image.width, PUPIL_INIT_CONST, 0);
-    c->v_proj = add2(t, "visual.proj", a->image.width, a->embed_dim, vs);
-    c->image_end = t->total;
-    c->t_table = add2(t, "token_embedding.weight", a->vocab, a->text.width, 0.02);
-    c->t_pos = add2(t, "positional_embedding", a->context, a->text.width, 0.01);
-    tower_add(&c->text, t, "");
-    c->t_final_w = add1(t, "ln_final.weight", a->text.width, PUPIL_INIT_CONST, 1);
-    c->t_final_b = add1(t, "ln_final.bias", a->text.width, PUPIL_INIT_CONST, 0);
-    c->t_proj = add2(t, "text_projection", a->text.width, a->embed_dim, pow((double)a->text.width, -0.5));
-    c->text_end = t->total;
-    c->scale = pupil_table_add(t, "logit_scale", 0, NULL, PUPIL_INIT_CONST, 2.659260036932778 /* ln(1/0.07) */);
+    add_image_tower(c);
+    add_text_tower(c);
     return c;
 }
 
@@ -93,7 +139,8 @@ void pupil_clip_free(pupil_clip **c)
 
 const pupil_arch *pupil_clip_arch(const pupil_clip *c) { return &c->arch; }
 pupil_table *pupil_clip_table(pupil_clip *c) { return &c->table; }
-double pupil_clip_scale(const pupil_clip *c, const float *params) { return exp((double)params[c->scale]); }
+double pupil_clip_scale(const pupil_clip *c, pupil_weights *w) { return exp((double)*weights_span(w, c->scale, 1)); }
+double pupil_clip_bias(const pupil_clip *c, pupil_weights *w) { return c->bias < 0 ? 0 : (double)*weights_span(w, c->bias, 1); }
 int64_t pupil_clip_scale_offset(const pupil_clip *c) { return c->scale; }
 
 int64_t pupil_clip_params(const pupil_clip *c, int which)
@@ -102,19 +149,22 @@ int64_t pupil_clip_params(const pupil_clip *c, int which)
     for (int64_t i = 0; i < c->table.n; i++) {
         const pupil_tensor *t = &c->table.t[i];
         int in = t->offset < c->image_end ? 0 : t->offset < c->text_end ? 1 : 2;
-        if (in == which || (which < 0 && t->offset <= c->scale)) n += t->count;
+        if (in == which || (which < 0 && t->offset <= PUPIL_MAX(c->scale, c->bias))) n += t->count;
     }
     return n;
 }
 
+static float *room(int64_t n) { return pupil_alloc((size_t)n * sizeof(float)); }
+
 static void side_new(side *s, const tower *t, int64_t rows, int64_t batch, bool keep)
 {
+    int64_t normed = t->all_rows ? rows : batch;
     tower_acts_new(&s->t, t, rows, batch, keep);
     s->cu = pupil_alloc((size_t)(batch + 1) * sizeof *s->cu);
     s->pool = pupil_alloc((size_t)batch * sizeof *s->pool);
-    s->pooled = pupil_alloc((size_t)(batch * t->width) * sizeof *s->pooled);
-    s->mean = pupil_alloc((size_t)batch * sizeof *s->mean);
-    s->rstd = pupil_alloc((size_t)batch * sizeof *s->rstd);
+    s->norm = room(normed * t->width);
+    s->mean = room(normed);
+    s->rstd = room(normed);
 }
 
 static void side_free(side *s)
@@ -122,7 +172,7 @@ static void side_free(side *s)
     tower_acts_free(&s->t);
     pupil_free(&s->cu);
     pupil_free(&s->pool);
-    pupil_free(&s->pooled);
+    pupil_free(&s->norm);
     pupil_free(&s->mean);
     pupil_free(&s->rstd);
 }
@@ -130,14 +180,17 @@ static void side_free(side *s)
 pupil_acts *pupil_acts_new(const pupil_clip *c, int64_t batch, bool keep)
 {
     const pupil_arch *a = &c->arch;
-    int64_t rows = batch * tokens_of(a), np = tokens_of(a) - 1;
+    int64_t rows = batch * clip_tokens(a);
     pupil_acts *x = pupil_alloc(sizeof *x);
     side_new(&x->image, &c->image, rows, batch, keep);
     side_new(&x->text, &c->text, batch * a->context, batch, keep);
-    x->patches = pupil_alloc((size_t)(batch * np * 3 * a->patch * a->patch) * sizeof *x->patches);
-    x->pre = pupil_alloc((size_t)(rows * a->image.width) * sizeof *x->pre);
-    x->pre_mean = pupil_alloc((size_t)rows * sizeof *x->pre_mean);
-    x->pre_rstd = pupil_alloc((size_t)rows * sizeof *x->pre_rstd);
+    if (a->pool == PUPIL_POOL_MAP) pool_acts_new(&x->map, &c->map, rows, batch);
+    x->patches = room(batch * clip_patches(a) * 3 * a->patch * a->patch);
+    if (a->pre_norm) {
+        x->pre = room(rows * a->image.width);
+        x->pre_mean = room(rows);
+        x->pre_rstd = room(rows);
+    }
     x->ids = pupil_alloc((size_t)(batch * a->context) * sizeof *x->ids);
     return x;
 }
@@ -147,6 +200,7 @@ void pupil_acts_free(pupil_acts **a)
     if (!*a) return;
     side_free(&(*a)->image);
     side_free(&(*a)->text);
+    pool_acts_free(&(*a)->map);
     pupil_free(&(*a)->patches);
     pupil_free(&(*a)->pre);
     pupil_free(&(*a)->pre_mean);
@@ -159,13 +213,16 @@ pupil_scratch *pupil_scratch_new(const pupil_clip *c, int64_t batch)
 {
     const pupil_arch *a = &c->arch;
     pupil_scratch *s = pupil_alloc(sizeof *s);
-    int64_t np = tokens_of(a) - 1, wide = PUPIL_MAX(a->image.width, 3 * a->patch * a->patch);
-    tower_scratch_new(&s->image, &c->image, batch * tokens_of(a));
+    int64_t rows = batch * clip_tokens(a), w = PUPIL_MAX(batch * a->image.width, batch * a->text.width);
+    tower_scratch_new(&s->image, &c->image, rows);
     tower_scratch_new(&s->text, &c->text, batch * a->context);
-    s->patch_rows = pupil_alloc((size_t)(batch * np * wide) * sizeof *s->patch_rows);
-    int64_t w = PUPIL_MAX(a->image.width, a->text.width);
-    s->dpool = pupil_alloc((size_t)(batch * w) * sizeof *s->dpool);
-    s->dpooled = pupil_alloc((size_t)(batch * w) * sizeof *s->dpooled);
+    s->patch_rows = room(batch * clip_patches(a) * PUPIL_MAX(a->image.width, 3 * a->patch * a->patch));
+    if (a->pool == PUPIL_POOL_MAP) {
+        pool_scratch_new(&s->map, &c->map, rows, batch);
+        w = PUPIL_MAX(w, rows * a->image.width);
+    }
+    s->dpool = room(w);
+    s->dpooled = room(w);
     return s;
 }
 
@@ -174,6 +231,7 @@ void pupil_scratch_free(pupil_scratch **s)
     if (!*s) return;
     tower_scratch_free(&(*s)->image);
     tower_scratch_free(&(*s)->text);
+    pool_scratch_free(&(*s)->map);
     pupil_free(&(*s)->patch_rows);
     pupil_free(&(*s)->dpool);
     pupil_free(&(*s)->dpooled);
@@ -182,101 +240,9 @@ void pupil_scratch_free(pupil_scratch **s)
 
 double pupil_acts_bytes(const pupil_arch *a, int64_t batch, double tokens, bool keep)
 {
-    tower v = {.width = a->image.width, .layers = a->image.layers, .mlp = a->image.mlp};
+    tower v = {.width = a->image.width, .layers = a->image.layers, .mlp = a->image.mlp, .swiglu = a->swiglu, .inner_norm = a->inner_norm};
     tower t = {.width = a->text.width, .layers = a->text.layers, .mlp = a->text.mlp};
-    double image = (double)tokens_of(a) * (tower_row_floats(&v, keep) + (double)(a->image.width + 3 * a->patch * a->patch));
+    double own = (double)(a->image.width * (a->pool == PUPIL_POOL_MAP ? 5 : 1) + 3 * a->patch * a->patch);
+    double image = (double)clip_tokens(a) * (tower_row_floats(&v, keep) + own);
     return 4.0 * (double)batch * (image + tokens * tower_row_floats(&t, keep));
-}
-
-/* features = LN(pooled rows) proj */
-static void head_forward(const tower *t, const float *params, int64_t ln_w, int64_t ln_b, int64_t proj, int64_t embed,
-                         side *s, float *out)
-{
-    pupil_layernorm_forward(s->pooled, s->mean, s->rstd, s->t.out, params + ln_w, params + ln_b, s->n, t->width, t->eps);
-    pupil_gemm(false, false, s->n, embed, t->width, 1, s->pooled, t->width, params + proj, embed, 0, out, embed);
-}
-
-static void head_backward(const tower *t, const float *params, int64_t ln_w, int64_t ln_b, int64_t proj, int64_t embed,
-                          side *s, const float *dout, float *grads, float *dpooled, float *dpool)
-{
-    int64_t w = t->width;
-    pupil_gemm(true, false, w, embed, s->n, 1, s->pooled, w, dout, embed, 1, grads + proj, embed);
-    pupil_gemm(false, true, s->n, w, embed, 1, dout, embed, params + proj, embed, 0, dpooled, w);
-    pupil_layernorm_backward(dpool, grads + ln_w, grads + ln_b, dpooled, s->t.out, s->mean, s->rstd, params + ln_w, s->n,
-                             w, false);
-}
-
-void pupil_image_forward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *images,
-                         int64_t n, float *out)
-{
-    const pupil_arch *arch = &c->arch;
-    int64_t w = arch->image.width, tok = tokens_of(arch), np = tok - 1, len = 3 * arch->patch * arch->patch;
-    side *v = &a->image;
-    PUPIL_REQUIRE(n * tok <= v->t.rows);
-    v->n = n;
-    for (int64_t i = 0; i <= n; i++) v->cu[i] = (int32_t)(i * tok);
-    for (int64_t i = 0; i < n; i++) v->pool[i] = (int32_t)(i * tok);
-    pupil_patchify(a->patches, images, n, arch->image_size, arch->patch);
-    pupil_linear_forward(s->patch_rows, a->patches, params + c->v_conv, NULL, n * np, len, w);
-    for (int64_t i = 0; i < n; i++) {
-        float *x = a->pre + i * tok * w;
-        memcpy(x, params + c->v_class, (size_t)w * sizeof *x);
-        memcpy(x + w, s->patch_rows + i * np * w, (size_t)(np * w) * sizeof *x);
-        pupil_add(x, params + c->v_pos, tok * w);
-    }
-    pupil_layernorm_forward(v->t.block[0].x, a->pre_mean, a->pre_rstd, a->pre, params + c->v_pre_w, params + c->v_pre_b,
-                            n * tok, w, c->image.eps);
-    tower_forward(&c->image, params, &v->t, &(packing){v->cu, v->pool, n});
-    head_forward(&c->image, params, c->v_post_w, c->v_post_b, c->v_proj, arch->embed_dim, v, out);
-}
-
-void pupil_image_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout,
-                          float *grads, float *dimages)
-{
-    const pupil_arch *arch = &c->arch;
-    int64_t w = arch->image.width, tok = tokens_of(arch), np = tok - 1, len = 3 * arch->patch * arch->patch;
-    side *v = &a->image;
-    head_backward(&c->image, params, c->v_post_w, c->v_post_b, c->v_proj, arch->embed_dim, v, dout, grads, s->dpooled,
-                  s->dpool);
-    tower_backward(&c->image, params, &v->t, &s->image, &(packing){v->cu, v->pool, v->n}, s->dpool, grads);
-    float *dpre = s->image.dln;
-    pupil_layernorm_backward(dpre, grads + c->v_pre_w, grads + c->v_pre_b, s->image.dx, a->pre, a->pre_mean, a->pre_rstd,
-                             params + c->v_pre_w, v->n * tok, w, false);
-    for (int64_t i = 0; i < v->n; i++) {
-        const float *d = dpre + i * tok * w;
-        pupil_add(grads + c->v_class, d, w);
-        pupil_add(grads + c->v_pos, d, tok * w);
-        memcpy(s->patch_rows + i * np * w, d + w, (size_t)(np * w) * sizeof *d);
-    }
-    pupil_gemm(true, false, w, len, v->n * np, 1, s->patch_rows, w, a->patches, len, 1, grads + c->v_conv, len);
-    if (!dimages) return;
-    pupil_gemm(false, false, v->n * np, len, w, 1, s->patch_rows, w, params + c->v_conv, len, 0, a->patches, len);
-    pupil_unpatchify(dimages, a->patches, v->n, arch->image_size, arch->patch);
-}
-
-void pupil_text_forward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const int32_t *ids,
-                        const int32_t *cu, int64_t n, float *out)
-{
-    (void)s;
-    side *t = &a->text;
-    PUPIL_REQUIRE(n * c->arch.context <= t->t.rows);
-    for (int64_t i = 0; i < n; i++) PUPIL_REQUIRE(cu[i] < cu[i + 1] && cu[i + 1] - cu[i] <= c->arch.context);
-    for (int64_t i = 0; i < cu[n]; i++) PUPIL_REQUIRE(ids[i] >= 0 && ids[i] < c->arch.vocab);
-    t->n = n;
-    memcpy(t->cu, cu, (size_t)(n + 1) * sizeof *cu);
-    memcpy(a->ids, ids, (size_t)cu[n] * sizeof *ids);
-    for (int64_t i = 0; i < n; i++) t->pool[i] = cu[i + 1] - 1;
-    pupil_embed_forward(t->t.block[0].x, ids, cu, n, params + c->t_table, params + c->t_pos, c->arch.text.width);
-    tower_forward(&c->text, params, &t->t, &(packing){t->cu, t->pool, n});
-    head_forward(&c->text, params, c->t_final_w, c->t_final_b, c->t_proj, c->arch.embed_dim, t, out);
-}
-
-void pupil_text_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout,
-                         float *grads)
-{
-    side *t = &a->text;
-    head_backward(&c->text, params, c->t_final_w, c->t_final_b, c->t_proj, c->arch.embed_dim, t, dout, grads, s->dpooled,
-                  s->dpool);
-    tower_backward(&c->text, params, &t->t, &s->text, &(packing){t->cu, t->pool, t->n}, s->dpool, grads);
-    pupil_embed_backward(grads + c->t_table, grads + c->t_pos, s->text.dx, a->ids, t->cu, t->n, c->arch.text.width);
 }

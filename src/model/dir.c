@@ -3,43 +3,61 @@
 
 #include <string.h>
 
-/* DIR/name, or DIR/open_clip_<name> when only that is there. Owned by the caller. */
-static char *file_in(const char *dir, const char *name, const char *open_clip_name)
+/* The first of `names` that DIR has, owned by the caller, or NULL. */
+static char *file_in(const char *dir, const char *const *names, int n)
 {
-    char *p = pupil_join(dir, name);
-    if (pupil_exists(p)) return p;
-    char *q = pupil_join(dir, open_clip_name);
-    if (pupil_exists(q)) {
+    for (int i = 0; i < n; i++) {
+        char *p = pupil_join(dir, names[i]);
+        if (pupil_exists(p)) return p;
         pupil_free(&p);
-        return q;
     }
-    pupil_free(&q);
-    return p;
+    return NULL;
 }
 
-static char *weights_in(const char *dir) { return file_in(dir, "model.safetensors", "open_clip_model.safetensors"); }
+int pupil_model_dir_weights(const char *dir, char **ret)
+{
+    static const char *const names[] = {"model.safetensors", "open_clip_model.safetensors", "model.safetensors.index.json",
+                                        "open_clip_model.safetensors.index.json"};
+    static const char *const pickles[] = {"pytorch_model.bin", "open_clip_pytorch_model.bin", "model.pt"};
+    *ret = file_in(dir, names, PUPIL_COUNT(names));
+    if (*ret) return 0;
+    char *pickle = file_in(dir, pickles, PUPIL_COUNT(pickles));
+    int r = pupil_fail(PUPIL_ENOTFOUND, "%s: no model.safetensors (or open_clip_model.safetensors, or model.safetensors.index.json) there%s%s%s",
+                       dir, pickle ? "; " : "", pickle ? pickle : "",
+                       pickle ? " is a pickle, which is not read: save it as safetensors first" : "");
+    pupil_free(&pickle);
+    return r;
+}
 
+/* Folders may hold both layouts: the configuration that goes with the weights comes first. */
 int pupil_model_dir_arch(const char *dir, pupil_arch *ret)
 {
-    char *p = file_in(dir, "config.json", "open_clip_config.json");
+    static const char *const own[] = {"config.json", "open_clip_config.json"}, *const open_clip[] = {"open_clip_config.json", "config.json"};
+    static const char *const plain[] = {"model.safetensors", "model.safetensors.index.json"};
+    char *weights = file_in(dir, plain, PUPIL_COUNT(plain)), *p = file_in(dir, weights ? own : open_clip, PUPIL_COUNT(own));
+    pupil_free(&weights);
+    if (!p) return pupil_fail(PUPIL_ENOTFOUND, "%s: no config.json or open_clip_config.json there", dir);
     int r = pupil_arch_from_json(p, ret);
+    pupil_free(&p);
+    return r;
+}
+
+int pupil_model_dir_open(const char *dir, pupil_clip *c, pupil_weights **ret)
+{
+    char *p;
+    PUPIL_TRY(pupil_model_dir_weights(dir, &p));
+    int r = pupil_weights_open(p, c, ret);
     pupil_free(&p);
     return r;
 }
 
 int pupil_model_dir_load(const char *dir, pupil_clip *c, float *params)
 {
-    char *p = weights_in(dir);
-    pupil_safetensors *s;
-    int r = pupil_safetensors_open(p, &s);
-    pupil_free(&p);
-    PUPIL_TRY(r);
-    const pupil_table *t = pupil_clip_table(c);
-    for (int64_t i = 0; i < t->n && r == 0; i++)
-        if (strncmp(t->t[i].name, "loss.", 5))
-            r = pupil_safetensors_read(s, t->t[i].name, t->t[i].ndim, t->t[i].shape, params + t->t[i].offset);
-    pupil_safetensors_close(&s);
-    return r;
+    pupil_weights *w;
+    PUPIL_TRY(pupil_model_dir_open(dir, c, &w));
+    pupil_weights_copy(w, c, params);
+    pupil_weights_free(&w);
+    return 0;
 }
 
 int pupil_model_dir_save(const char *dir, const pupil_clip *c, const float *params)
@@ -61,7 +79,8 @@ int pupil_model_dir_save(const char *dir, const pupil_clip *c, const float *para
 
 int pupil_model_dir_digest(const char *dir, char ret_hex[65])
 {
-    char *p = weights_in(dir);
+    char *p;
+    PUPIL_TRY(pupil_model_dir_weights(dir, &p));
     int r = pupil_sha256_file(p, ret_hex);
     pupil_free(&p);
     return r;

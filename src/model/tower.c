@@ -1,8 +1,9 @@
-/* tower.c: the transformer blocks of both towers, forward and backward.
+/* tower.c: the transformer blocks of both towers, forward and backward: pre-norm attention and MLP, with EVA02's variations
+ * (rotary positions, SwiGLU, a norm before each last projection) where the tower asks for them.
  *
- * Only one row of each sequence leaves a CLIP tower (class token, end token). So the last block computes keys
- * and values for all rows but queries, projection and MLP for the pooled rows alone: the same result for a quarter
- * of the work of that block. */
+ * Where one row of each sequence leaves the tower (class token, end token), the last block computes keys and values
+ * for all rows but queries, projection and MLP for the pooled rows alone: the same result for a quarter of the work of that
+ * block. Weights come span by span, a block at a time, so that they need not be in memory as floats. */
 #include "tower.h"
 
 #include "pupil/math.h"
@@ -10,47 +11,77 @@
 #include <math.h>
 #include <string.h>
 
+typedef struct {
+    const char *clip, *trunk; /* the name in open_clip's own towers, and in timm's */
+    int64_t *at, rows, cols;
+    pupil_init init;
+    double value;
+} block_tensor;
+
+/* The tensors of one block, in the order of the table; returns how many. */
+static int block_tensors(tower *t, block_tensor list[16])
+{
+    int64_t w = t->width, m = t->mlp, h = t->swiglu ? 2 * m : m;
+    double attn = pow((double)w, -0.5), proj = attn * pow(2.0 * (double)t->layers, -0.5), fc = pow(2.0 * (double)w, -0.5);
+    block_at *b = &t->at;
+    const block_tensor all[16] = {
+        {"ln_1.weight", "norm1.weight", &b->ln1_w, w, 0, PUPIL_INIT_CONST, 1},
+        {"ln_1.bias", "norm1.bias", &b->ln1_b, w, 0, PUPIL_INIT_CONST, 0},
+        {"attn.in_proj_weight", "attn.qkv.weight", &b->qkv_w, 3 * w, w, PUPIL_INIT_NORMAL, attn},
+        {"attn.in_proj_bias", "attn.qkv.bias", &b->qkv_b, 3 * w, 0, PUPIL_INIT_CONST, 0},
+        {NULL, "attn.norm.weight", &b->an_w, w, 0, PUPIL_INIT_CONST, 1},
+        {NULL, "attn.norm.bias", &b->an_b, w, 0, PUPIL_INIT_CONST, 0},
+        {"attn.out_proj.weight", "attn.proj.weight", &b->out_w, w, w, PUPIL_INIT_NORMAL, proj},
+        {"attn.out_proj.bias", "attn.proj.bias", &b->out_b, w, 0, PUPIL_INIT_CONST, 0},
+        {"ln_2.weight", "norm2.weight", &b->ln2_w, w, 0, PUPIL_INIT_CONST, 1},
+        {"ln_2.bias", "norm2.bias", &b->ln2_b, w, 0, PUPIL_INIT_CONST, 0},
+        {"mlp.c_fc.weight", "mlp.fc1.weight", &b->fc_w, h, w, PUPIL_INIT_NORMAL, fc},
+        {"mlp.c_fc.bias", "mlp.fc1.bias", &b->fc_b, h, 0, PUPIL_INIT_CONST, 0},
+        {NULL, "mlp.norm.weight", &b->gn_w, m, 0, PUPIL_INIT_CONST, 1},
+        {NULL, "mlp.norm.bias", &b->gn_b, m, 0, PUPIL_INIT_CONST, 0},
+        {"mlp.c_proj.weight", "mlp.fc2.weight", &b->proj_w, w, m, PUPIL_INIT_NORMAL, proj},
+        {"mlp.c_proj.bias", "mlp.fc2.bias", &b->proj_b, w, 0, PUPIL_INIT_CONST, 0},
+    };
+    int n = 0;
+    for (int i = 0; i < PUPIL_COUNT(all); i++) {
+        bool inner = !all[i].clip;
+        *all[i].at = -1;
+        if (!inner || t->inner_norm) list[n++] = all[i];
+    }
+    return n;
+}
+
 void tower_add(tower *t, pupil_table *table, const char *prefix)
 {
-    int64_t w = t->width, m = t->mlp;
-    double attn = pow((double)w, -0.5), proj = attn * pow(2.0 * (double)t->layers, -0.5), fc = pow(2.0 * (double)w, -0.5);
-    t->block = pupil_alloc((size_t)t->layers * sizeof *t->block);
+    block_tensor list[16];
+    int n = block_tensors(t, list);
+    t->first = table->total;
     for (int64_t l = 0; l < t->layers; l++) {
-        block_at *b = &t->block[l];
-        struct {
-            const char *name;
-            int64_t *at, rows, cols;
-            pupil_init init;
-            double value;
-        } const list[] = {
-            {"ln_1.weight", &b->ln1_w, w, 0, PUPIL_INIT_CONST, 1},
-            {"ln_1.bias", &b->ln1_b, w, 0, PUPIL_INIT_CONST, 0},
-            {"attn.in_proj_weight", &b->qkv_w, 3 * w, w, PUPIL_INIT_NORMAL, attn},
-            {"attn.in_proj_bias", &b->qkv_b, 3 * w, 0, PUPIL_INIT_CONST, 0},
-            {"attn.out_proj.weight", &b->out_w, w, w, PUPIL_INIT_NORMAL, proj},
-            {"attn.out_proj.bias", &b->out_b, w, 0, PUPIL_INIT_CONST, 0},
-            {"ln_2.weight", &b->ln2_w, w, 0, PUPIL_INIT_CONST, 1},
-            {"ln_2.bias", &b->ln2_b, w, 0, PUPIL_INIT_CONST, 0},
-            {"mlp.c_fc.weight", &b->fc_w, m, w, PUPIL_INIT_NORMAL, fc},
-            {"mlp.c_fc.bias", &b->fc_b, m, 0, PUPIL_INIT_CONST, 0},
-            {"mlp.c_proj.weight", &b->proj_w, w, m, PUPIL_INIT_NORMAL, proj},
-            {"mlp.c_proj.bias", &b->proj_b, w, 0, PUPIL_INIT_CONST, 0},
-        };
-        for (int i = 0; i < PUPIL_COUNT(list); i++) {
+        int64_t begin = table->total;
+        for (int i = 0; i < n; i++) {
             char name[96];
-            snprintf(name, sizeof name, "%stransformer.resblocks.%d.%s", prefix, (int)l, list[i].name);
+            snprintf(name, sizeof name, "%s%s.%d.%s", prefix, t->trunk_names ? "blocks" : "transformer.resblocks", (int)l,
+                     t->trunk_names ? list[i].trunk : list[i].clip);
             *list[i].at = pupil_table_add(table, name, list[i].cols ? 2 : 1, (int64_t[]){list[i].rows, list[i].cols},
-                                          list[i].init, list[i].value);
+                                          list[i].init, list[i].value) - begin;
         }
+        t->stride = table->total - begin;
     }
 }
 
-void tower_free(tower *t) { pupil_free(&t->block); }
+void tower_free(tower *t)
+{
+    pupil_free(&t->cosine);
+    pupil_free(&t->sine);
+}
 
 double tower_row_floats(const tower *t, bool keep)
 {
-    double row = 8.0 * (double)t->width + 2.0 * (double)t->mlp + 4; /* x ln1 qkv(3) att mid ln2 | h g | means, rstds */
-    return keep ? row * (double)t->layers : row + (double)t->width;
+    double w = (double)t->width, m = (double)t->mlp, h = t->swiglu ? 2 * m : m;
+    double row = 8 * w + h + 4; /* x ln1 qkv(3) att mid ln2 | h | means, rstds */
+    if (keep || t->swiglu) row += m;
+    if (t->inner_norm) row += w + m + 4;
+    return keep ? row * (double)t->layers : row + w;
 }
 
 /* Carve `count` floats, rounded up to a cache line. With at == NULL only the size is counted. */
@@ -79,17 +110,25 @@ static size_t acts_carve(tower_acts *a, const tower *t, int64_t rows, int64_t ns
         b->x = carve(&memory, &total, rows * w);
         b->ln1 = carve(&memory, &total, rows * w);
         b->qkv = carve(&memory, &total, rows * 3 * w);
-        b->att = carve(&memory, &total, rows * w);
+        b->att = b->an = carve(&memory, &total, rows * w);
         b->mid = carve(&memory, &total, rows * w);
         b->ln2 = carve(&memory, &total, rows * w);
-        b->h = carve(&memory, &total, rows * t->mlp);
-        b->g = carve(&memory, &total, rows * t->mlp);
+        b->h = b->g = carve(&memory, &total, rows * (t->swiglu ? 2 : 1) * t->mlp);
+        if (keep || t->swiglu) b->g = carve(&memory, &total, rows * t->mlp);
+        b->gn = b->g;
         b->mean1 = carve(&memory, &total, rows);
         b->rstd1 = carve(&memory, &total, rows);
         b->mean2 = carve(&memory, &total, rows);
         b->rstd2 = carve(&memory, &total, rows);
+        if (!t->inner_norm) continue;
+        b->an = carve(&memory, &total, rows * w);
+        b->gn = carve(&memory, &total, rows * t->mlp);
+        b->mean3 = carve(&memory, &total, rows);
+        b->rstd3 = carve(&memory, &total, rows);
+        b->mean4 = carve(&memory, &total, rows);
+        b->rstd4 = carve(&memory, &total, rows);
     }
-    a->out = carve(&memory, &total, nseq * w);
+    a->out = carve(&memory, &total, (t->all_rows ? rows : nseq) * w);
     return total;
 }
 
@@ -115,8 +154,14 @@ static size_t scratch_carve(tower_scratch *s, const tower *t, int64_t rows, floa
     s->dmid = carve(&memory, &total, rows * w);
     s->dln = carve(&memory, &total, rows * w);
     s->dqkv = carve(&memory, &total, rows * 3 * w);
-    s->datt = carve(&memory, &total, rows * w);
-    s->dh = carve(&memory, &total, rows * t->mlp);
+    s->datt = s->dan = carve(&memory, &total, rows * w);
+    s->dh = s->dg = carve(&memory, &total, rows * (t->swiglu ? 2 : 1) * t->mlp);
+    if (t->swiglu) s->dg = carve(&memory, &total, rows * t->mlp);
+    s->dgn = s->dg;
+    if (t->inner_norm) {
+        s->dan = carve(&memory, &total, rows * w);
+        s->dgn = carve(&memory, &total, rows * t->mlp);
+    }
     return total;
 }
 
@@ -135,51 +180,88 @@ static void gather_rows(float *to, const float *from, const packing *p, int64_t 
         memcpy(to + s * width, from + (int64_t)p->pool[s] * width, (size_t)width * sizeof *to);
 }
 
-static void block_forward(const tower *t, const float *params, const block_at *w, block_acts *a, const packing *p,
-                          bool last, float *out)
+static void attend(const tower *t, const float *w, block_acts *a, const packing *p, bool last)
 {
-    int64_t rows = p->cu[p->nseq], width = t->width, q = last ? p->nseq : rows;
-    pupil_layernorm_forward(a->ln1, a->mean1, a->rstd1, a->x, params + w->ln1_w, params + w->ln1_b, rows, width, t->eps);
-    pupil_linear_forward(a->qkv, a->ln1, params + w->qkv_w, params + w->qkv_b, rows, width, 3 * width);
-    pupil_attention_forward(a->att, a->qkv, p->cu, p->nseq, t->heads, width / t->heads, t->causal, last ? p->pool : NULL);
-    pupil_linear_forward(a->mid, a->att, params + w->out_w, NULL, q, width, width);
+    const block_at *at = &t->at;
+    int64_t rows = p->cu[p->nseq], width = t->width, hd = width / t->heads;
+    pupil_layernorm_forward(a->ln1, a->mean1, a->rstd1, a->x, w + at->ln1_w, w + at->ln1_b, rows, width, t->eps);
+    pupil_linear_forward(a->qkv, a->ln1, w + at->qkv_w, w + at->qkv_b, rows, width, 3 * width);
+    if (t->cosine) pupil_rope(a->qkv, t->cosine, t->sine, rows, t->rope_tokens, t->rope_first, t->heads, hd, false);
+    pupil_attention_forward(a->att, a->qkv, p->cu, p->nseq, t->heads, hd, t->causal, last ? p->pool : NULL);
+    if (t->inner_norm)
+        pupil_layernorm_forward(a->an, a->mean3, a->rstd3, a->att, w + at->an_w, w + at->an_b, last ? p->nseq : rows, width,
+                                t->eps);
+}
+
+static void block_forward(const tower *t, const float *w, block_acts *a, const packing *p, bool last, float *out)
+{
+    const block_at *at = &t->at;
+    int64_t width = t->width, q = last ? p->nseq : p->cu[p->nseq], h = t->swiglu ? 2 * t->mlp : t->mlp;
+    attend(t, w, a, p, last);
+    pupil_linear_forward(a->mid, a->an, w + at->out_w, NULL, q, width, width);
     const float *stream = a->x;
     if (last) { /* ln2 is free until the next line but one: it holds the pooled rows for a moment */
         gather_rows(a->ln2, a->x, p, width);
         stream = a->ln2;
     }
-    pupil_bias_residual(a->mid, stream, a->mid, params + w->out_b, q, width);
-    pupil_layernorm_forward(a->ln2, a->mean2, a->rstd2, a->mid, params + w->ln2_w, params + w->ln2_b, q, width, t->eps);
-    pupil_linear_forward(a->h, a->ln2, params + w->fc_w, NULL, q, width, t->mlp);
-    pupil_bias_act_forward(a->g, a->h, params + w->fc_b, q, t->mlp, t->act);
-    pupil_linear_forward(out, a->g, params + w->proj_w, NULL, q, t->mlp, width);
-    pupil_bias_residual(out, a->mid, out, params + w->proj_b, q, width);
+    pupil_bias_residual(a->mid, stream, a->mid, w + at->out_b, q, width);
+    pupil_layernorm_forward(a->ln2, a->mean2, a->rstd2, a->mid, w + at->ln2_w, w + at->ln2_b, q, width, t->eps);
+    pupil_linear_forward(a->h, a->ln2, w + at->fc_w, NULL, q, width, h);
+    if (t->swiglu) pupil_bias_swiglu_forward(a->g, a->h, w + at->fc_b, q, t->mlp);
+    else pupil_bias_act_forward(a->g, a->h, w + at->fc_b, q, t->mlp, t->act);
+    if (t->inner_norm)
+        pupil_layernorm_forward(a->gn, a->mean4, a->rstd4, a->g, w + at->gn_w, w + at->gn_b, q, t->mlp, t->eps);
+    pupil_linear_forward(out, a->gn, w + at->proj_w, NULL, q, t->mlp, width);
+    pupil_bias_residual(out, a->mid, out, w + at->proj_b, q, width);
 }
 
-void tower_forward(const tower *t, const float *params, tower_acts *a, const packing *p)
+void tower_forward(const tower *t, pupil_weights *w, tower_acts *a, const packing *p)
 {
     for (int64_t l = 0; l < t->layers; l++) {
-        bool last = l + 1 == t->layers;
-        block_forward(t, params, &t->block[l], &a->block[l], p, last, last ? a->out : a->block[l + 1].x);
+        bool end = l + 1 == t->layers;
+        block_forward(t, weights_span(w, t->first + l * t->stride, t->stride), &a->block[l], p, end && !t->all_rows,
+                      end ? a->out : a->block[l + 1].x);
     }
 }
 
-/* s->dx holds d/d(output) over q rows and becomes d/d(input stream) over all rows. */
-static void block_backward(const tower *t, const float *params, const block_at *w, block_acts *a, tower_scratch *s,
-                           const packing *p, bool last, float *grads)
+/* s->dx -> s->dln, the gradient of ln2's output; dx stays. */
+static void mlp_backward(const tower *t, const float *w, block_acts *a, tower_scratch *s, int64_t q, float *g)
 {
+    const block_at *at = &t->at;
+    int64_t width = t->width, m = t->mlp;
+    pupil_linear_backward(s->dgn, g + at->proj_w, g + at->proj_b, s->dx, a->gn, w + at->proj_w, q, m, width);
+    if (t->inner_norm)
+        pupil_layernorm_backward(s->dg, g + at->gn_w, g + at->gn_b, s->dgn, a->g, a->mean4, a->rstd4, w + at->gn_w, q, m, false);
+    if (t->swiglu) pupil_swiglu_backward(s->dh, s->dg, a->h, q, m);
+    else pupil_act_backward(s->dh, s->dg, a->h, q * m, t->act);
+    pupil_linear_backward(s->dln, g + at->fc_w, g + at->fc_b, s->dh, a->ln2, w + at->fc_w, q, width, t->swiglu ? 2 * m : m);
+}
+
+/* s->dmid -> s->dln, the gradient of ln1's output; dmid stays. */
+static void attend_backward(const tower *t, const float *w, block_acts *a, tower_scratch *s, const packing *p, bool last, float *g)
+{
+    const block_at *at = &t->at;
+    int64_t rows = p->cu[p->nseq], width = t->width, hd = width / t->heads, q = last ? p->nseq : rows;
+    pupil_linear_backward(s->dan, g + at->out_w, g + at->out_b, s->dmid, a->an, w + at->out_w, q, width, width);
+    if (t->inner_norm)
+        pupil_layernorm_backward(s->datt, g + at->an_w, g + at->an_b, s->dan, a->att, a->mean3, a->rstd3, w + at->an_w, q, width,
+                                 false);
+    pupil_attention_backward(s->dqkv, s->datt, a->qkv, p->cu, p->nseq, t->heads, hd, t->causal, last ? p->pool : NULL);
+    if (t->cosine) pupil_rope(s->dqkv, t->cosine, t->sine, rows, t->rope_tokens, t->rope_first, t->heads, hd, true);
+    pupil_linear_backward(s->dln, g + at->qkv_w, g + at->qkv_b, s->dqkv, a->ln1, w + at->qkv_w, rows, width, 3 * width);
+    if (t->no_k_bias) memset(g + at->qkv_b + width, 0, (size_t)width * sizeof *g);
+}
+
+/* s->dx holds d/d(output) over q rows and becomes d/d(input stream) over all rows. */
+static void block_backward(const tower *t, const float *w, block_acts *a, tower_scratch *s, const packing *p, bool last, float *g)
+{
+    const block_at *at = &t->at;
     int64_t rows = p->cu[p->nseq], width = t->width, q = last ? p->nseq : rows;
-    pupil_linear_backward(s->dh, grads + w->proj_w, grads + w->proj_b, s->dx, a->g, params + w->proj_w, q, t->mlp, width);
-    pupil_act_backward(s->dh, s->dh, a->h, q * t->mlp, t->act);
-    pupil_linear_backward(s->dln, grads + w->fc_w, grads + w->fc_b, s->dh, a->ln2, params + w->fc_w, q, width, t->mlp);
+    mlp_backward(t, w, a, s, q, g);
     memcpy(s->dmid, s->dx, (size_t)(q * width) * sizeof *s->dmid);
-    pupil_layernorm_backward(s->dmid, grads + w->ln2_w, grads + w->ln2_b, s->dln, a->mid, a->mean2, a->rstd2,
-                             params + w->ln2_w, q, width, true);
-    pupil_linear_backward(s->datt, grads + w->out_w, grads + w->out_b, s->dmid, a->att, params + w->out_w, q, width, width);
-    pupil_attention_backward(s->dqkv, s->datt, a->qkv, p->cu, p->nseq, t->heads, width / t->heads, t->causal,
-                             last ? p->pool : NULL);
-    pupil_linear_backward(s->dln, grads + w->qkv_w, grads + w->qkv_b, s->dqkv, a->ln1, params + w->qkv_w, rows, width,
-                          3 * width);
+    pupil_layernorm_backward(s->dmid, g + at->ln2_w, g + at->ln2_b, s->dln, a->mid, a->mean2, a->rstd2, w + at->ln2_w, q, width,
+                             true);
+    attend_backward(t, w, a, s, p, last, g);
     if (last) {
         memset(s->dx, 0, (size_t)(rows * width) * sizeof *s->dx);
         for (int64_t i = 0; i < q; i++)
@@ -189,14 +271,16 @@ static void block_backward(const tower *t, const float *params, const block_at *
         s->dx = s->dmid;
         s->dmid = swap;
     }
-    pupil_layernorm_backward(s->dx, grads + w->ln1_w, grads + w->ln1_b, s->dln, a->x, a->mean1, a->rstd1,
-                             params + w->ln1_w, rows, width, true);
+    pupil_layernorm_backward(s->dx, g + at->ln1_w, g + at->ln1_b, s->dln, a->x, a->mean1, a->rstd1, w + at->ln1_w, rows, width,
+                             true);
 }
 
 void tower_backward(const tower *t, const float *params, tower_acts *a, tower_scratch *s, const packing *p,
                     const float *dout, float *grads)
 {
-    memcpy(s->dx, dout, (size_t)(p->nseq * t->width) * sizeof *dout);
-    for (int64_t l = t->layers - 1; l >= 0; l--)
-        block_backward(t, params, &t->block[l], &a->block[l], s, p, l + 1 == t->layers, grads);
+    memcpy(s->dx, dout, (size_t)((t->all_rows ? p->cu[p->nseq] : p->nseq) * t->width) * sizeof *dout);
+    for (int64_t l = t->layers - 1; l >= 0; l--) {
+        int64_t at = t->first + l * t->stride;
+        block_backward(t, params + at, &a->block[l], s, p, l + 1 == t->layers && !t->all_rows, grads + at);
+    }
 }

@@ -3,9 +3,17 @@
 
 #include <string.h>
 
-void batch_new(batch *b, const pupil_arch *a, int64_t room)
+int64_t batch_run(const pupil_arch *a)
 {
-    *b = (batch){.room = room, .context = a->context, .pixels = 3 * a->image_size * a->image_size};
+    enum { BYTES = 256 << 20 };
+    int64_t n = BATCH_RUN;
+    while (n > 1 && pupil_acts_bytes(a, n, (double)a->context, false) > BYTES) n /= 2;
+    return n;
+}
+
+void batch_new(batch *b, const pupil_tokenizer *tok, const pupil_arch *a, int64_t room)
+{
+    *b = (batch){.tok = tok, .room = room, .context = a->context, .pixels = 3 * a->image_size * a->image_size};
     b->images = pupil_alloc((size_t)(room * b->pixels) * sizeof *b->images);
     b->ids = pupil_alloc((size_t)(room * b->context) * sizeof *b->ids);
     b->cu = pupil_alloc((size_t)(room + 1) * sizeof *b->cu);
@@ -34,10 +42,10 @@ int batch_images(batch *b, const job *j, const pupil_arch *a, pupil_split split,
     return 0;
 }
 
-static void append_text(batch *b, const job *j, int64_t i, const char *text)
+static void append_text(batch *b, int64_t i, const char *text)
 {
     b->cu[0] = 0;
-    b->cu[i + 1] = b->cu[i] + pupil_tokenizer_encode(j->tok, text, (int)b->context, b->ids + b->cu[i]);
+    b->cu[i + 1] = b->cu[i] + pupil_tokenizer_encode(b->tok, text, (int)b->context, b->ids + b->cu[i]);
 }
 
 int batch_captions(batch *b, const job *j, pupil_split split, const int64_t *sample, int64_t n)
@@ -45,14 +53,13 @@ int batch_captions(batch *b, const job *j, pupil_split split, const int64_t *sam
     for (int64_t i = 0; i < n; i++) {
         char *text;
         PUPIL_TRY(pupil_dataset_caption(j->data, split, sample[i], 0, &text));
-        append_text(b, j, i, text);
+        append_text(b, i, text);
         pupil_free(&text);
     }
     return 0;
 }
 
-int batch_texts(batch *b, const job *j, const char *const *text, int64_t n)
+void batch_texts(batch *b, const char *const *text, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) append_text(b, j, i, text[i]);
-    return 0;
+    for (int64_t i = 0; i < n; i++) append_text(b, i, text[i]);
 }

@@ -1,10 +1,8 @@
-/* embed.c: embeddings of many pictures or texts by all ranks. Work is cut into runs of 32, each computed with the
+/* embed.c: embeddings of many pictures or texts by all ranks. Work is cut into runs, each computed with the
  * same shapes whoever takes it, so the result does not depend on the number of ranks. */
 #include "job.h"
 
 #include <string.h>
-
-enum { RUN = 32 };
 
 typedef struct {
     job *j;
@@ -18,14 +16,13 @@ typedef struct {
 static int one_run(const request *q, batch *b, pupil_acts *a, pupil_scratch *s, int64_t at, int64_t n, float *out)
 {
     const pupil_arch *arch = pupil_clip_arch(q->e->clip);
-    int r = q->pictures ? batch_images(b, q->j, arch, q->split, q->sample + at, n)
-            : q->text   ? batch_texts(b, q->j, q->text + at, n)
-                        : batch_captions(b, q->j, q->split, q->sample + at, n);
-    PUPIL_TRY(r);
+    if (q->pictures) PUPIL_TRY(batch_images(b, q->j, arch, q->split, q->sample + at, n));
+    else if (q->text) batch_texts(b, q->text + at, n);
+    else PUPIL_TRY(batch_captions(b, q->j, q->split, q->sample + at, n));
     if (q->pictures)
-        pupil_image_forward(q->e->clip, q->e->params, a, s, b->images, n, out);
+        pupil_image_forward(q->e->clip, q->e->weights, a, s, b->images, n, out);
     else
-        pupil_text_forward(q->e->clip, q->e->params, a, s, b->ids, b->cu, n, out);
+        pupil_text_forward(q->e->clip, q->e->weights, a, s, b->ids, b->cu, n, out);
     return 0;
 }
 
@@ -33,20 +30,20 @@ static int all_runs(const request *q, int64_t n, float *ret)
 {
     pupil_comm *c = q->j->world;
     const pupil_arch *arch = pupil_clip_arch(q->e->clip);
-    int64_t runs = (n + RUN - 1) / RUN, dim = arch->embed_dim;
+    int64_t run = batch_run(arch), runs = (n + run - 1) / run, dim = arch->embed_dim;
     int me = pupil_comm_rank(c), size = pupil_comm_size(c), r = 0;
     int64_t first = pupil_slot_first(runs, size, me), end = pupil_slot_first(runs, size, me + 1);
     batch b;
-    batch_new(&b, arch, RUN);
-    pupil_acts *a = pupil_acts_new(q->e->clip, RUN, false);
-    pupil_scratch *s = pupil_scratch_new(q->e->clip, RUN);
+    batch_new(&b, q->e->tok, arch, run);
+    pupil_acts *a = pupil_acts_new(q->e->clip, run, false);
+    pupil_scratch *s = pupil_scratch_new(q->e->clip, run);
     double since = pupil_now();
     char eta[32];
     for (int64_t k = first; k < end && r == 0; k++) {
-        r = one_run(q, &b, a, s, k * RUN, PUPIL_MIN((int64_t)RUN, n - k * RUN), ret + k * RUN * dim);
+        r = one_run(q, &b, a, s, k * run, PUPIL_MIN(run, n - k * run), ret + k * run * dim);
         double left = (pupil_now() - since) / (double)(k + 1 - first) * (double)(end - k - 1);
         pupil_progress(false, "evaluate  %s: %s %lld/%lld   ETA %s", q->e->name, q->pictures ? "pictures" : "texts",
-                       (long long)((k + 1 - first) * RUN), (long long)((end - first) * RUN), pupil_duration(left, eta));
+                       (long long)((k + 1 - first) * run), (long long)((end - first) * run), pupil_duration(left, eta));
     }
     batch_free(&b);
     pupil_acts_free(&a);
@@ -54,7 +51,7 @@ static int all_runs(const request *q, int64_t n, float *ret)
     PUPIL_TRY(pupil_agree(c, r));
     size_t *at = pupil_alloc((size_t)(size + 1) * sizeof *at);
     for (int p = 0; p <= size; p++)
-        at[p] = (size_t)PUPIL_MIN(n, pupil_slot_first(runs, size, p) * RUN) * (size_t)dim * sizeof(float);
+        at[p] = (size_t)PUPIL_MIN(n, pupil_slot_first(runs, size, p) * run) * (size_t)dim * sizeof(float);
     r = pupil_gather_ranges(c, ret, at);
     pupil_free(&at);
     return r;
@@ -75,18 +72,19 @@ int embed_texts(job *j, const embedder *e, const char *const *text, int64_t n, f
     return all_runs(&(request){j, e, PUPIL_TEST, NULL, text, false}, n, ret);
 }
 
-/* ids up to and including the first end token (the largest id, as CLIP marks it). */
-static int32_t cut_caption(const int64_t *row, int64_t context, int64_t vocab, int32_t *out)
+/* ids up to and including the first end token (the largest id, as CLIP marks it); all of them for a tower that sees its
+ * padding. */
+static int32_t cut_caption(const pupil_arch *a, const int64_t *row, int64_t context, int32_t *out)
 {
     int32_t n = 0;
     while (n < context) {
         out[n] = (int32_t)row[n];
-        if (row[n++] == vocab - 1) break;
+        if (row[n++] == a->vocab - 1 && !a->text_all_to_all) break;
     }
     return n;
 }
 
-static int embed_file(pupil_h5 *in, pupil_h5 *out, const pupil_clip *c, const float *params, const char *path)
+static int embed_file(pupil_h5 *in, pupil_h5 *out, const pupil_clip *c, pupil_weights *w, const char *path)
 {
     const pupil_arch *a = pupil_clip_arch(c);
     int nd_i, nd_t;
@@ -105,17 +103,18 @@ static int embed_file(pupil_h5 *in, pupil_h5 *out, const pupil_clip *c, const fl
     for (int64_t i = 0; i < n * dt[1] && r == 0; i++)
         if (ids[i] < 0 || ids[i] >= a->vocab) r = pupil_fail(PUPIL_EFORMAT, "%s: token id %lld is outside the vocabulary of %lld", path, (long long)ids[i], (long long)a->vocab);
     if (r == 0) {
-        for (int64_t i = 0; i < n; i++) cu[i + 1] = cu[i] + cut_caption(ids + i * dt[1], dt[1], a->vocab, packed + cu[i]);
+        for (int64_t i = 0; i < n; i++) cu[i + 1] = cu[i] + cut_caption(a, ids + i * dt[1], dt[1], packed + cu[i]);
         pupil_acts *acts = pupil_acts_new(c, n, false);
         pupil_scratch *s = pupil_scratch_new(c, n);
-        pupil_image_forward(c, params, acts, s, images, n, feat);
-        pupil_text_forward(c, params, acts, s, packed, cu, n, feat + n * dim);
+        pupil_image_forward(c, w, acts, s, images, n, feat);
+        pupil_text_forward(c, w, acts, s, packed, cu, n, feat + n * dim);
         pupil_acts_free(&acts);
         pupil_scratch_free(&s);
-        double scale = pupil_clip_scale(c, params);
+        double scale = pupil_clip_scale(c, w), bias = pupil_clip_bias(c, w);
         r = pupil_h5_write(out, "image_features", PUPIL_H5_F32, 2, (int64_t[]){n, dim}, feat);
         if (r == 0) r = pupil_h5_write(out, "text_features", PUPIL_H5_F32, 2, (int64_t[]){n, dim}, feat + n * dim);
         if (r == 0) r = pupil_h5_write(out, "logit_scale", PUPIL_H5_F64, 0, NULL, &scale);
+        if (r == 0 && a->logit_bias) r = pupil_h5_write(out, "logit_bias", PUPIL_H5_F64, 0, NULL, &bias);
     }
     pupil_free(&ids);
     pupil_free(&images);
@@ -130,20 +129,20 @@ int pupil_role_embed(const char *model_dir, const char *in_path, const char *out
     pupil_arch a;
     PUPIL_TRY(pupil_model_dir_arch(model_dir, &a));
     pupil_clip *c = pupil_clip_new(&a);
-    float *params = pupil_alloc((size_t)pupil_clip_table(c)->total * sizeof *params);
+    pupil_weights *w = NULL;
     char *part = pupil_format("%s.part", out_path);
     pupil_h5 *in = NULL, *out = NULL;
-    int r = pupil_model_dir_load(model_dir, c, params);
+    int r = pupil_model_dir_open(model_dir, c, &w);
     if (r == 0) r = pupil_h5_open(in_path, &in);
     if (r == 0) r = pupil_h5_create(part, &out);
-    if (r == 0) r = embed_file(in, out, c, params, in_path);
+    if (r == 0) r = embed_file(in, out, c, w, in_path);
     if (in) pupil_h5_close(&in);
     int closed = out ? pupil_h5_close(&out) : 0;
     if (r == 0) r = closed;
     if (r == 0) r = pupil_publish(part, out_path);
     else remove(part);
     pupil_free(&part);
-    pupil_free(&params);
+    pupil_weights_free(&w);
     pupil_clip_free(&c);
     return r;
 }

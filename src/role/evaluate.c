@@ -225,16 +225,15 @@ static int ask_teacher(evaluation *e)
     if (known) return 0; /* rank 0 alone writes results */
     e->r.n_rank = PUPIL_MIN(e->r.n_rank, 1);
     pupil_clip *clip = pupil_clip_new(&j->teacher_arch);
-    float *params = pupil_alloc((size_t)pupil_clip_table(clip)->total * sizeof *params);
-    embedder m = {clip, params, "teacher"};
+    embedder m = {clip, NULL, j->teacher_tok, "teacher"};
     features f = {0};
-    int r = pupil_agree(j->world, pupil_model_dir_load(j->conf->teacher.dir, clip, params));
+    int r = pupil_agree(j->world, pupil_model_dir_open(j->conf->teacher.dir, clip, &m.weights));
     if (r == 0 && e->r.test) r = embed_questions(e, &m, &f);
     if (r == 0 && e->r.test) r = run_probes(e, &(probe){"teacher", &f, PUPIL_PROBE_FULL}, 1);
     if (r == 0) r = retrieve(e, &m);
     if (r == 0 && job_leads(j)) r = remember_teacher(e);
     features_free(&f);
-    pupil_free(&params);
+    pupil_weights_free(&m.weights);
     pupil_clip_free(&clip);
     return pupil_agree(j->world, r);
 }
@@ -288,13 +287,13 @@ static void open_pairs(evaluation *e)
     e->r.pairs = e->n_pairs;
 }
 
-int evaluate(job *j, const pupil_clip *student, const float *params)
+int evaluate(job *j, const pupil_clip *student, pupil_weights *weights)
 {
     evaluation e = {.j = j};
     int r = pupil_agree(j->world, open_questions(&e));
     if (r == 0) {
         open_pairs(&e);
-        r = ask_student(&e, &(embedder){student, params, "student"});
+        r = ask_student(&e, &(embedder){student, weights, j->tok, "student"});
     }
     if (r == 0 && j->plan.teacher) r = ask_teacher(&e);
     if (r == 0 && job_leads(j) && e.n_pairs && j->conf->eval.pixel_baseline) {

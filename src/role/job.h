@@ -15,8 +15,8 @@ typedef struct {
     bool again;
     pupil_dataset *data;
     char data_digest[65];
-    pupil_tokenizer *tok;
-    char tok_digest[65];
+    pupil_tokenizer *tok, *teacher_tok; /* the student's; the teacher's, which may be the same object */
+    char tok_digest[65], teacher_tok_digest[65];
     pupil_arch teacher_arch, student_arch;
     char teacher_digest[65]; /* of its weights; once they exist */
     double teacher_scale;
@@ -39,17 +39,21 @@ pupil_order job_order(const job *j, uint64_t seed);
 void job_digest(const job *j, const char *const *sections, int n, char ret_hex[65]);
 
 /* ---- batch.c: samples of a micro-batch, ready for the towers ---- */
+/* Samples an inference run takes at once: of the architecture alone, so that its results are. */
+enum { BATCH_RUN = 32 };
+int64_t batch_run(const pupil_arch *a); /* at most BATCH_RUN */
 typedef struct {
+    const pupil_tokenizer *tok;
     int64_t room, context, pixels; /* pairs; tokens a caption; floats an image */
     float *images;                 /* [room, 3, S, S] */
     int32_t *ids, *cu;             /* packed captions */
     uint8_t *u8;
 } batch;
-void batch_new(batch *b, const pupil_arch *a, int64_t room);
+void batch_new(batch *b, const pupil_tokenizer *tok, const pupil_arch *a, int64_t room);
 void batch_free(batch *b);
 int batch_images(batch *b, const job *j, const pupil_arch *a, pupil_split split, const int64_t *sample, int64_t n);
 int batch_captions(batch *b, const job *j, pupil_split split, const int64_t *sample, int64_t n);
-int batch_texts(batch *b, const job *j, const char *const *text, int64_t n);
+void batch_texts(batch *b, const char *const *text, int64_t n);
 
 /* ---- stream.c: what teachers and students tell each other in split mode (world communicator) ---- */
 enum { TAG_TO_STUDENTS = 1, TAG_TO_TEACHERS };
@@ -99,7 +103,8 @@ void metrics_step(metrics *m, int64_t step, int64_t epoch, double loss, const do
 /* Embeddings of samples (images), or of texts, by a model on all ranks; ret[n, embed_dim] on all. Collective over world. */
 typedef struct {
     const pupil_clip *clip;
-    const float *params;
+    pupil_weights *weights;
+    const pupil_tokenizer *tok;
     const char *name; /* for the progress line */
 } embedder;
 int embed_images(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, float *ret);
@@ -107,6 +112,6 @@ int embed_texts(job *j, const embedder *e, const char *const *text, int64_t n, f
 int embed_captions(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, float *ret);
 
 /* ---- evaluate.c ---- */
-int evaluate(job *j, const pupil_clip *student, const float *params);
+int evaluate(job *j, const pupil_clip *student, pupil_weights *weights);
 
 #endif

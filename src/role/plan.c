@@ -46,14 +46,10 @@ static bool wants_teacher(const pupil_conf *c) { return c->loss.crd != 0 || c->l
 
 static bool has_model(const char *dir)
 {
-    static const char *const name[] = {"model.safetensors", "open_clip_model.safetensors"};
-    for (int i = 0; i < 2; i++) {
-        char *p = pupil_join(dir, name[i]);
-        bool there = pupil_exists(p);
-        pupil_free(&p);
-        if (there) return true;
-    }
-    return false;
+    char *p = NULL;
+    bool there = pupil_model_dir_weights(dir, &p) == 0;
+    pupil_free(&p);
+    return there;
 }
 
 static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)

@@ -210,7 +210,11 @@ static int finish(job *j, trainer *t)
     int r = share_student(j, t, &clip, &params);
     if (r == 0 && job_leads(j)) r = pupil_model_dir_save(j->conf->run.dir, clip, params);
     r = pupil_agree(j->world, r);
-    if (r == 0) r = evaluate(j, clip, params);
+    if (r == 0) {
+        pupil_weights *w = pupil_weights_flat(params);
+        r = evaluate(j, clip, w);
+        pupil_weights_free(&w);
+    }
     if (r == 0) job_note_phase(j, "evaluate", pupil_now() - began, 0);
     if (r == 0 && job_leads(j)) {
         char digest[65], *path = pupil_join(j->conf->run.dir, "finished");

@@ -120,6 +120,8 @@ static int open_tokenizer(job *j)
     r = pupil_agree(j->world, r);
     if (r == 0) r = pupil_agree(j->world, pupil_tokenizer_load(merges, &j->tok));
     if (r == 0) pupil_tokenizer_digest(j->tok, j->tok_digest);
+    j->teacher_tok = j->tok;
+    memcpy(j->teacher_tok_digest, j->tok_digest, sizeof j->tok_digest);
     pupil_free(&merges);
     return r;
 }
@@ -185,7 +187,7 @@ static void add_identity(const job *j, pupil_identity *id)
     pupil_identity_add(id, "teacher.logit_scale", "%.9g", j->teacher_scale);
     pupil_identity_add(id, "preprocess", "%s", pre.s);
     pupil_identity_add(id, "view", "whole picture");
-    pupil_identity_add(id, "tokenizer", "%s", j->tok_digest);
+    pupil_identity_add(id, "tokenizer", "%s", j->teacher_tok_digest);
     pupil_identity_add(id, "data", "%s", j->data_digest);
     pupil_identity_add(id, "samples", "%lld", (long long)pupil_dataset_count(j->data, PUPIL_TRAIN));
     pupil_identity_add(id, "block", "%lld", (long long)c->data.block);
@@ -200,10 +202,12 @@ static int know_teacher(job *j)
 {
     PUPIL_TRY(pupil_model_dir_digest(j->conf->teacher.dir, j->teacher_digest));
     pupil_clip *c = pupil_clip_new(&j->teacher_arch);
-    float *params = pupil_alloc((size_t)pupil_clip_table(c)->total * sizeof *params);
-    int r = pupil_model_dir_load(j->conf->teacher.dir, c, params);
-    j->teacher_scale = pupil_clip_scale(c, params);
-    pupil_free(&params);
+    pupil_weights *w;
+    int r = pupil_model_dir_open(j->conf->teacher.dir, c, &w);
+    if (r == 0) {
+        j->teacher_scale = pupil_clip_scale(c, w);
+        pupil_weights_free(&w);
+    }
     pupil_clip_free(&c);
     return r;
 }

@@ -53,8 +53,8 @@ static void forward_slot(trainer *t, int64_t k)
 {
     pupil_acts *a = t->acts[t->c->recompute ? 0 : k];
     int64_t at = k * t->rows * t->arch.embed_dim;
-    pupil_image_forward(t->clip, t->params, a, t->scratch, t->b[k].images, t->rows, t->feat[0] + at);
-    pupil_text_forward(t->clip, t->params, a, t->scratch, t->b[k].ids, t->b[k].cu, t->rows, t->feat[1] + at);
+    pupil_image_forward(t->clip, t->weights, a, t->scratch, t->b[k].images, t->rows, t->feat[0] + at);
+    pupil_text_forward(t->clip, t->weights, a, t->scratch, t->b[k].ids, t->b[k].cu, t->rows, t->feat[1] + at);
 }
 
 /* Rows of a batch matrix, `row_bytes` each, gathered by slots. */

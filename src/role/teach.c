@@ -5,12 +5,11 @@
 
 #include <string.h>
 
-enum { MICRO = 32 };
-
 typedef struct {
     job *j;
     pupil_clip *clip;
-    float *params;
+    pupil_weights *weights;
+    int64_t run; /* samples at once */
     pupil_acts *acts;
     pupil_scratch *scratch;
     batch b;
@@ -28,13 +27,13 @@ static int open_teacher(teacher *t, int64_t generation)
     job *j = t->j;
     int64_t room = j->conf->data.block * j->teacher_arch.embed_dim;
     t->clip = pupil_clip_new(&j->teacher_arch);
-    t->params = pupil_alloc((size_t)pupil_clip_table(t->clip)->total * sizeof *t->params);
-    t->acts = pupil_acts_new(t->clip, MICRO, false);
-    t->scratch = pupil_scratch_new(t->clip, MICRO);
+    t->run = batch_run(&j->teacher_arch);
+    t->acts = pupil_acts_new(t->clip, t->run, false);
+    t->scratch = pupil_scratch_new(t->clip, t->run);
     t->image = pupil_alloc((size_t)room * sizeof *t->image);
     t->text = pupil_alloc((size_t)room * sizeof *t->text);
-    batch_new(&t->b, &j->teacher_arch, MICRO);
-    PUPIL_TRY(pupil_model_dir_load(j->conf->teacher.dir, t->clip, t->params));
+    batch_new(&t->b, j->teacher_tok, &j->teacher_arch, t->run);
+    PUPIL_TRY(pupil_model_dir_open(j->conf->teacher.dir, t->clip, &t->weights));
     return pupil_cache_writer_new(j->cache, generation, pupil_comm_rank(j->world), j->conf->cache.segment_blocks, &t->w);
 }
 
@@ -44,7 +43,7 @@ static void close_teacher(teacher *t)
     pupil_acts_free(&t->acts);
     pupil_scratch_free(&t->scratch);
     pupil_clip_free(&t->clip);
-    pupil_free(&t->params);
+    pupil_weights_free(&t->weights);
     pupil_free(&t->image);
     pupil_free(&t->text);
     batch_free(&t->b);
@@ -78,14 +77,15 @@ static int forward_block(teacher *t, int64_t block)
 {
     job *j = t->j;
     int64_t samples = pupil_dataset_count(j->data, PUPIL_TRAIN), first = block * j->conf->data.block;
-    int64_t rows = PUPIL_MIN(j->conf->data.block, samples - first), dim = j->teacher_arch.embed_dim, sample[MICRO];
-    for (int64_t at = 0; at < rows; at += MICRO) {
-        int64_t n = PUPIL_MIN((int64_t)MICRO, rows - at);
+    int64_t rows = PUPIL_MIN(j->conf->data.block, samples - first), dim = j->teacher_arch.embed_dim;
+    int64_t sample[BATCH_RUN];
+    for (int64_t at = 0; at < rows; at += t->run) {
+        int64_t n = PUPIL_MIN(t->run, rows - at);
         for (int64_t i = 0; i < n; i++) sample[i] = first + at + i;
         PUPIL_TRY(batch_images(&t->b, j, &j->teacher_arch, PUPIL_TRAIN, sample, n));
         PUPIL_TRY(batch_captions(&t->b, j, PUPIL_TRAIN, sample, n));
-        pupil_image_forward(t->clip, t->params, t->acts, t->scratch, t->b.images, n, t->image + at * dim);
-        pupil_text_forward(t->clip, t->params, t->acts, t->scratch, t->b.ids, t->b.cu, n, t->text + at * dim);
+        pupil_image_forward(t->clip, t->weights, t->acts, t->scratch, t->b.images, n, t->image + at * dim);
+        pupil_text_forward(t->clip, t->weights, t->acts, t->scratch, t->b.ids, t->b.cu, n, t->text + at * dim);
         j->teacher_passes += n;
         PUPIL_TRY(listen_to_students(t));
     }

@@ -113,7 +113,7 @@ static void comm_open(trainer *t, pupil_comm *c)
     t->acts = pupil_alloc((size_t)(nacts + 1) * sizeof *t->acts);
     for (int64_t k = 0; k < nacts; k++) t->acts[k] = pupil_acts_new(t->clip, t->rows, true);
     t->b = pupil_alloc((size_t)(t->slots + 1) * sizeof *t->b);
-    for (int64_t k = 0; k < t->slots; k++) batch_new(&t->b[k], &t->arch, t->rows);
+    for (int64_t k = 0; k < t->slots; k++) batch_new(&t->b[k], t->j->tok, &t->arch, t->rows);
     for (int s = 0; s < 2; s++) {
         t->feat[s] = floats(own * t->arch.embed_dim);
         t->dfeat[s] = floats(t->rows * t->arch.embed_dim);
@@ -143,6 +143,7 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
     set_loss(t, teacher);
     add_loss_tensors(t);
     t->params = floats(t->table->total);
+    t->weights = pupil_weights_flat(t->params);
     t->m = floats(t->table->total);
     t->v = floats(t->table->total);
     t->runs = pupil_alloc((size_t)t->table->n * sizeof *t->runs);
@@ -165,6 +166,7 @@ void trainer_free(trainer **tp)
     comm_close(t);
     metrics_close(&t->log);
     pupil_clip_free(&t->clip);
+    pupil_weights_free(&t->weights);
     pupil_free(&t->params);
     pupil_free(&t->m);
     pupil_free(&t->v);

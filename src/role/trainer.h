@@ -22,6 +22,7 @@ struct trainer {
     pupil_order order;
     pupil_decay_run *runs;
     float *params, *m, *v; /* [table->total]; m and v are whole only after a gather */
+    pupil_weights *weights; /* params, for the forward walk */
     int64_t at_scale, at_icl, at_head[4];
     int64_t step;          /* finished */
     metrics *log;          /* rank 0 */

@@ -112,8 +112,10 @@ static double plain_value(world *w, int which)
 
 static void fast_features(world *w, pupil_acts *a, pupil_scratch *s, float *image, float *text)
 {
-    pupil_image_forward(w->c, w->fparams, a, s, w->fimages, w->n, image);
-    pupil_text_forward(w->c, w->fparams, a, s, w->ids, w->cu, w->n, text);
+    pupil_weights *flat = pupil_weights_flat(w->fparams);
+    pupil_image_forward(w->c, flat, a, s, w->fimages, w->n, image);
+    pupil_text_forward(w->c, flat, a, s, w->ids, w->cu, w->n, text);
+    pupil_weights_free(&flat);
 }
 
 static void features(void **state)
@@ -227,7 +229,9 @@ static void packed_captions_equal_padded_ones(void **state)
     pupil_acts *a = pupil_acts_new(w.c, 6, false);
     pupil_scratch *s = pupil_scratch_new(w.c, 6);
     float *got = floats(6 * w.embed);
-    pupil_text_forward(w.c, w.fparams, a, s, w.ids, w.cu, 6, got);
+    pupil_weights *flat = pupil_weights_flat(w.fparams);
+    pupil_text_forward(w.c, flat, a, s, w.ids, w.cu, 6, got);
+    pupil_weights_free(&flat);
     CHECK(relative_l2(got, want, 6 * w.embed) < 3e-6, "relative error %.3g",
           relative_l2(got, want, 6 * w.embed));
     DROP(want, got, ids);
@@ -350,7 +354,9 @@ static void initial_parameters(void **state)
     pupil_table *t = pupil_clip_table(c);
     float *p = floats(t->total), *q = floats(t->total + 64);
     pupil_table_init(t, 5, p);
-    assert_true(fabs(pupil_clip_scale(c, p) - 1 / 0.07) < 1e-5);
+    pupil_weights *flat = pupil_weights_flat(p);
+    assert_true(fabs(pupil_clip_scale(c, flat) - 1 / 0.07) < 1e-5);
+    pupil_weights_free(&flat);
     assert_true(p[pupil_clip_scale_offset(c)] == (float)log(1 / 0.07));
     for (int64_t i = 0; i < t->n; i++) {
         const pupil_tensor *x = &t->t[i];

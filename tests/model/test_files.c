@@ -274,7 +274,7 @@ static void a_folder_of_another_size(void **state)
     BAD(pupil_model_dir_load(model, c, q), PUPIL_EFORMAT,
         "tensor transformer.resblocks.0.mlp.c_fc.weight: its shape is [40,10], the architecture wants "
         "[44,10]");
-    BAD(pupil_model_dir_load(none, c, q), PUPIL_ENOTFOUND, "none/model.safetensors");
+    BAD(pupil_model_dir_load(none, c, q), PUPIL_ENOTFOUND, "none: no model.safetensors");
     pupil_arch a;
     BAD(pupil_model_dir_arch(none, &a), PUPIL_ENOTFOUND, "none/config.json");
     char hex[65];

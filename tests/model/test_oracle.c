@@ -9,6 +9,7 @@ typedef struct {
     pupil_arch arch;
     pupil_clip *c;
     float *params, *images, *feature[2];
+    pupil_weights *weights;
     int32_t *ids, *cu;
     int64_t n;
     pupil_acts *acts;
@@ -29,7 +30,8 @@ static bool world_new(world *w, const char *model, const char *layout)
     GOOD(pupil_model_dir_arch(dir, &w->arch));
     w->c = pupil_clip_new(&w->arch);
     w->params = floats(pupil_clip_table(w->c)->total);
-    GOOD(pupil_model_dir_load(dir, w->c, w->params));
+    GOOD(pupil_model_dir_open(dir, w->c, &w->weights));
+    pupil_weights_copy(w->weights, w->c, w->params);
     int64_t dims[8];
     w->images = h5_floats(w->io, "inputs/images", dims);
     w->n = dims[0];
@@ -42,8 +44,8 @@ static bool world_new(world *w, const char *model, const char *layout)
     w->acts = pupil_acts_new(w->c, w->n, true);
     w->scratch = pupil_scratch_new(w->c, w->n);
     for (int s = 0; s < 2; s++) w->feature[s] = floats(w->n * w->arch.embed_dim);
-    pupil_image_forward(w->c, w->params, w->acts, w->scratch, w->images, w->n, w->feature[0]);
-    pupil_text_forward(w->c, w->params, w->acts, w->scratch, w->ids, w->cu, w->n, w->feature[1]);
+    pupil_image_forward(w->c, w->weights, w->acts, w->scratch, w->images, w->n, w->feature[0]);
+    pupil_text_forward(w->c, w->weights, w->acts, w->scratch, w->ids, w->cu, w->n, w->feature[1]);
     DROP(padded, relative, dir, io);
     return true;
 }
@@ -53,6 +55,7 @@ static void world_end(world *w)
     pupil_h5_close(&w->io);
     pupil_acts_free(&w->acts);
     pupil_scratch_free(&w->scratch);
+    pupil_weights_free(&w->weights);
     pupil_clip_free(&w->c);
     DROP(w->params, w->images, w->feature[0], w->feature[1], w->ids, w->cu);
 }
@@ -84,7 +87,7 @@ static void features(const char *model, const char *layout, const char *group)
         snprintf(name, sizeof name, "outputs/%s_features_normalized", side[s]);
         against(&w, name, unit[s], n * d, 2e-6);
     }
-    double scale = pupil_clip_scale(w.c, w.params);
+    double scale = pupil_clip_scale(w.c, w.weights);
     for (int s = 0; s < 2; s++) {
         pupil_gemm(false, true, n, n, d, (float)scale, unit[s], d, unit[!s], d, 0, logits, n);
         snprintf(name, sizeof name, "%s/logits_per_image", group);

@@ -152,18 +152,20 @@ static void gradient(run *r, int64_t first)
     int64_t pixels = 3 * pupil_clip_arch(r->c)->image_size * pupil_clip_arch(r->c)->image_size;
     pupil_loss_params p = loss_params(r, r->params), g = loss_params(r, r->grads);
     memset(r->grads, 0, (size_t)r->table->total * sizeof *r->grads);
+    pupil_weights *flat = pupil_weights_flat(r->params);
     for (int64_t k = 0; k < slots; k++) {
         int64_t i = first + k * rows, at = k * rows * ds;
         int32_t *cu = pupil_alloc((size_t)(rows + 1) * sizeof *cu);
         for (int64_t j = 0; j <= rows; j++) cu[j] = r->cu[i + j] - r->cu[i];
-        pupil_image_forward(r->c, r->params, r->acts[k], r->scratch, r->images + i * pixels, rows,
+        pupil_image_forward(r->c, flat, r->acts[k], r->scratch, r->images + i * pixels, rows,
                             r->feat[0] + at);
-        pupil_text_forward(r->c, r->params, r->acts[k], r->scratch, r->ids + r->cu[i], cu, rows,
+        pupil_text_forward(r->c, flat, r->acts[k], r->scratch, r->ids + r->cu[i], cu, rows,
                            r->feat[1] + at);
         pupil_loss_prepare(r->loss, k, k, r->feat[0] + at, r->feat[1] + at,
                            dt ? r->teacher[0] + i * dt : NULL, dt ? r->teacher[1] + i * dt : NULL, &p);
         pupil_free(&cu);
     }
+    pupil_weights_free(&flat);
     for (int64_t k = 0; k < slots; k++) pupil_loss_stats(r->loss, k, k, &p);
     r->value = 0;
     for (int64_t k = 0; k < slots; k++) {

@@ -41,7 +41,8 @@ static float *halves(int64_t n)
 typedef struct {
     int64_t n, in, out, heads, hd, nseq;
     double *x, *w, *b, *y, *c;
-    bool quick, causal;
+    bool causal;
+    pupil_activation act;
     int32_t *cu, *pool;
 } work;
 
@@ -78,21 +79,45 @@ static double act_value(void *p)
 {
     work *k = p;
     double s = 0;
-    for (int64_t i = 0; i < k->n; i++) s += k->c[i] * pupil_plain_act(k->x[i], k->quick);
+    for (int64_t i = 0; i < k->n; i++) s += k->c[i] * pupil_plain_act(k->x[i], k->act);
     return s;
 }
 
 static void activation(void **state)
 {
-    for (int quick = 0; quick < 2; quick++) {
-        work k = {.n = 997, .quick = quick};
+    for (pupil_activation act = PUPIL_GELU; act <= PUPIL_GELU_TANH; act++) {
+        work k = {.n = 997, .act = act};
         k.x = normals(1, k.n, 0, 3), k.c = normals(2, k.n, 0, 1);
         float *h = to_floats(k.x, k.n), *dy = to_floats(k.c, k.n), *dh = floats(k.n);
-        pupil_act_backward(dh, dy, h, k.n, quick);
+        pupil_act_backward(dh, dy, h, k.n, act);
         gradient("h", act_value, &k, k.x, dh, 0, k.n, 3e-6);
-        pupil_act_backward(dy, dy, h, k.n, quick); /* in place */
+        pupil_act_backward(dy, dy, h, k.n, act); /* in place */
         assert_memory_equal(dh, dy, (size_t)k.n * sizeof *dy);
         DROP(k.x, k.c, h, dy, dh);
+    }
+}
+
+static double swiglu_value(void *p)
+{
+    work *k = p;
+    pupil_plain_swiglu(k->y, k->x, k->n, k->in);
+    return dot_of(k->y, k->c, k->n * k->in);
+}
+
+static void swiglu(void **state)
+{
+    for (int i = 0; i < 5; i++) {
+        work k = {.n = odd[i], .in = odd[4 - i]};
+        int64_t outs = k.n * k.in;
+        k.x = normals(1, 2 * outs, 0, 2), k.c = normals(2, outs, 0, 1), k.y = doubles(outs);
+        float *h = to_floats(k.x, 2 * outs), *dy = to_floats(k.c, outs), *dh = floats(2 * outs), *y = floats(outs);
+        float *none = floats(2 * k.in);
+        swiglu_value(&k);
+        pupil_bias_swiglu_forward(y, h, none, k.n, k.in);
+        CHECK(max_error(y, k.y, outs) < 1e-5, "swiglu: error %.3g", max_error(y, k.y, outs));
+        pupil_swiglu_backward(dh, dy, h, k.n, k.in);
+        gradient("h", swiglu_value, &k, k.x, dh, 0, 2 * outs, 1e-5);
+        DROP(k.x, k.c, k.y, h, dy, dh, y, none);
     }
 }
 
@@ -170,6 +195,50 @@ static void attention(void **state)
         }
 }
 
+static double pool_value(void *p)
+{
+    work *k = p;
+    pupil_plain_pool_attention(k->y, k->w, k->x, k->cu, k->nseq, k->heads, k->hd);
+    return dot_of(k->y, k->c, k->nseq * k->heads * k->hd);
+}
+
+static void pool_attention(void **state)
+{
+    static const int64_t head[][2] = {{1, 16}, {3, 5}, {2, 1}};
+    int32_t cu[5] = {0, 1, 18, 21, 40};
+    for (int j = 0; j < 3; j++) {
+        work k = {.n = cu[4], .nseq = 4, .heads = head[j][0], .hd = head[j][1], .cu = cu};
+        int64_t width = k.heads * k.hd, in = k.n * 2 * width, outs = k.nseq * width;
+        k.x = normals(1, in, 0, 1), k.w = normals(3, width, 0, 1), k.c = normals(2, outs, 0, 1), k.y = doubles(outs);
+        float *kv = to_floats(k.x, in), *q = to_floats(k.w, width), *dy = to_floats(k.c, outs), *y = floats(outs);
+        float *dkv = floats(in), *dq = floats(width);
+        for (int64_t i = 0; i < in; i++) dkv[i] = NAN; /* all of it is written */
+        pool_value(&k);
+        pupil_pool_attention_forward(y, q, kv, cu, k.nseq, k.heads, k.hd);
+        CHECK(max_error(y, k.y, outs) < 1e-5, "attention pooling: error %.3g", max_error(y, k.y, outs));
+        pupil_pool_attention_backward(dq, dkv, dy, q, kv, cu, k.nseq, k.heads, k.hd);
+        gradient("kv", pool_value, &k, k.x, dkv, 0, in, 1e-5);
+        gradient("q", pool_value, &k, k.w, dq, 0, width, 1e-5);
+        DROP(k.x, k.w, k.c, k.y, kv, q, dy, y, dkv, dq);
+    }
+}
+
+static void rotary_positions(void **state)
+{
+    enum { TOKENS = 5, FIRST = 1, HEADS = 3, HD = 8, ROWS = 4 * TOKENS, COUNT = ROWS * 3 * HEADS * HD };
+    double *x = normals(1, COUNT, 0, 1), *angle = normals(2, (TOKENS - FIRST) * HD / 2, 0, 3), *want = doubles(COUNT);
+    float *f = to_floats(x, COUNT), c[(TOKENS - FIRST) * HD / 2], s[(TOKENS - FIRST) * HD / 2];
+    for (int i = 0; i < PUPIL_COUNT(c); i++) c[i] = (float)cos(angle[i]), s[i] = (float)sin(angle[i]);
+    memcpy(want, x, COUNT * sizeof *x);
+    pupil_plain_rope(want, angle, ROWS, TOKENS, FIRST, HEADS, HD);
+    pupil_rope(f, c, s, ROWS, TOKENS, FIRST, HEADS, HD, false);
+    CHECK(max_error(f, want, COUNT) < 2e-6, "rope: error %.3g", max_error(f, want, COUNT));
+    assert_true(max_error(f, x, COUNT) > 1); /* something was turned */
+    pupil_rope(f, c, s, ROWS, TOKENS, FIRST, HEADS, HD, true); /* a rotation's gradient is its inverse */
+    CHECK(max_error(f, x, COUNT) < 2e-6, "turned back: error %.3g", max_error(f, x, COUNT));
+    DROP(x, angle, want, f);
+}
+
 static double normalize_value(void *p)
 {
     work *k = p;
@@ -196,7 +265,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear),    cmocka_unit_test(activation), cmocka_unit_test(layer_norm),
-        cmocka_unit_test(attention), cmocka_unit_test(normalize),
+        cmocka_unit_test(attention), cmocka_unit_test(normalize),  cmocka_unit_test(swiglu),
+        cmocka_unit_test(pool_attention), cmocka_unit_test(rotary_positions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

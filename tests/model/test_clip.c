@@ -50,6 +50,91 @@ static const pupil_arch tiny[] = {
      .text.mlp = 9,
      .embed_dim = 1,
      CLIP_PARTS},
+    /* SigLIP */
+    {.image = {12, 2, 3, 20, PUPIL_GELU_TANH, 1e-6},
+     .text = {10, 2, 2, 17, PUPIL_GELU_TANH, 1e-6},
+     .image_size = 9,
+     .patch = 3,
+     .context = 5,
+     .vocab = 13,
+     .embed_dim = 12,
+     .patch_bias = true,
+     .pool = PUPIL_POOL_MAP,
+     .pool_heads = 2,
+     .pool_mlp = 18,
+     .trunk_names = true,
+     .text_all_to_all = true,
+     .text_proj_bias = true,
+     .text_prefix = true,
+     .logit_bias = true},
+    /* EVA02 */
+    {.image = {16, 2, 2, 11, PUPIL_GELU, 1e-6},
+     .text = {10, 1, 2, 17, PUPIL_GELU, 1e-5},
+     .image_size = 12,
+     .patch = 4,
+     .context = 6,
+     .vocab = 11,
+     .embed_dim = 9,
+     .class_token = true,
+     .patch_bias = true,
+     .image_proj = PUPIL_PROJ_LINEAR,
+     .rope = true,
+     .rope_reference = 5,
+     .swiglu = true,
+     .inner_norm = true,
+     .no_k_bias = true,
+     .trunk_names = true,
+     .text_prefix = true},
+    /* EVA01 */
+    {.image = {12, 3, 3, 20, PUPIL_GELU, 1e-6},
+     .text = {8, 1, 1, 12, PUPIL_GELU, 1e-5},
+     .image_size = 6,
+     .patch = 3,
+     .context = 4,
+     .vocab = 9,
+     .embed_dim = 7,
+     .class_token = true,
+     .patch_bias = true,
+     .image_proj = PUPIL_PROJ_LINEAR,
+     .no_k_bias = true,
+     .trunk_names = true,
+     .text_prefix = true},
+    /* PE-Core with and without a class token */
+    {.image = {16, 2, 2, 24, PUPIL_GELU, 1e-5},
+     .text = {10, 1, 2, 17, PUPIL_GELU, 1e-5},
+     .image_size = 6,
+     .patch = 2,
+     .context = 4,
+     .vocab = 9,
+     .embed_dim = 5,
+     .class_token = true,
+     .pre_norm = true,
+     .pool = PUPIL_POOL_MAP,
+     .pool_heads = 4,
+     .pool_mlp = 30,
+     .image_proj = PUPIL_PROJ_LINEAR,
+     .rope = true,
+     .rope_xy = true,
+     .rope_reference = 4,
+     .rope_offset = 1,
+     .trunk_names = true,
+     .text_prefix = true},
+    {.image = {8, 1, 1, 24, PUPIL_QUICK_GELU, 1e-5},
+     .text = {10, 1, 2, 17, PUPIL_GELU, 1e-5},
+     .image_size = 6,
+     .patch = 2,
+     .context = 4,
+     .vocab = 9,
+     .embed_dim = 5,
+     .pre_norm = true,
+     .pool = PUPIL_POOL_MAP,
+     .pool_heads = 1,
+     .pool_mlp = 9,
+     .image_proj = PUPIL_PROJ_LINEAR,
+     .rope = true,
+     .rope_xy = true,
+     .trunk_names = true,
+     .text_prefix = true},
 };
 
 /* A model with every parameter random and none zero, and a batch for it. */
@@ -69,9 +154,11 @@ static void world_new(world *w, const pupil_arch *a, int64_t n)
     w->params = doubles(t->total);
     for (int64_t i = 0; i < t->n; i++) {
         const pupil_tensor *x = &t->t[i];
-        bool gain = strstr(x->name, "ln_") && strstr(x->name, "weight");
+        bool gain = (strstr(x->name, "ln_") || strstr(x->name, "norm")) && strstr(x->name, "weight");
         double *v = normals((uint64_t)i + 100, x->count, gain ? 1 : 0, gain ? 0.2 : x->ndim >= 2 ? 0.3 : 0.5);
         memcpy(w->params + x->offset, v, (size_t)x->count * sizeof *v);
+        if (a->no_k_bias && strstr(x->name, "qkv.bias"))
+            memset(w->params + x->offset + x->count / 3, 0, (size_t)(x->count / 3) * sizeof *v);
         pupil_free(&v);
     }
     w->images = normals(1, n * w->pixels, 0, 1);
@@ -194,8 +281,15 @@ static void gradients_of_every_tensor(void **state)
             const pupil_tensor *x = &t->t[i];
             double *g = to_doubles(grads + x->offset, x->count), size = l2(g, x->count);
             int side = !strncmp(x->name, "visual.", 7) ? 0 : 1;
-            check_tensor(&w, side, x->name, w.params + x->offset, grads + x->offset, x->count, size);
-            if (strcmp(x->name, "logit_scale")) CHECK(size > 1e-3, "%s has no gradient", x->name);
+            if (tiny[k].no_k_bias && strstr(x->name, "qkv.bias")) { /* k has none: it stays 0 */
+                for (int64_t part = 0, third = x->count / 3; part < 3; part++)
+                    if (part != 1)
+                        check_tensor(&w, side, x->name, w.params + x->offset + part * third, grads + x->offset + part * third, third, size);
+                    else assert_true(l2(g + third, third) == 0);
+            } else {
+                check_tensor(&w, side, x->name, w.params + x->offset, grads + x->offset, x->count, size);
+            }
+            if (strncmp(x->name, "logit_", 6)) CHECK(size > 1e-3, "%s has no gradient", x->name);
             for (int64_t j = x->count; j < (x->count + 15) / 16 * 16; j++)
                 assert_true(grads[x->offset + j] == 0); /* gaps stay zero */
             covered += (x->count + 15) / 16 * 16;

@@ -276,7 +276,7 @@ static void a_folder_of_another_size(void **state)
         "[44,10]");
     BAD(pupil_model_dir_load(none, c, q), PUPIL_ENOTFOUND, "none: no model.safetensors");
     pupil_arch a;
-    BAD(pupil_model_dir_arch(none, &a), PUPIL_ENOTFOUND, "none/config.json");
+    BAD(pupil_model_dir_arch(none, &a), PUPIL_ENOTFOUND, "none: no config.json");
     char hex[65];
     assert_true(pupil_model_dir_digest(none, hex) < 0);
     pupil_clip_free(&c);

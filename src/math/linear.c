@@ -150,8 +150,9 @@ PUPIL_CLONES static void act_back(float *dh, const float *dy, const float *h, in
     } else if (act == PUPIL_GELU_TANH) {
 #pragma omp simd
         for (int64_t j = 0; j < n; j++) {
-            float t = kernel_exp(-tanh_argument(h[j])), s = 1.0f / (1.0f + t); /* t s is 1 - s without its rounding */
-            dh[j] = dy[j] * (s + h[j] * s * (t * s) * (1.59576912f + 0.21406445f * h[j] * h[j]));
+            float x = h[j] < -12.0f ? -12.0f : h[j] > 12.0f ? 12.0f : h[j]; /* flat beyond, and cubes stay finite */
+            float t = kernel_exp(-tanh_argument(x)), s = 1.0f / (1.0f + t); /* t s is 1 - s without its rounding */
+            dh[j] = dy[j] * (s + x * s * (t * s) * (1.59576912f + 0.21406445f * x * x));
         }
     } else {
 #pragma omp simd

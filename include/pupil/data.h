@@ -101,7 +101,10 @@ int64_t pupil_order_needs(const pupil_order *o, int64_t pos);
  *
  *  CLIP's byte-level BPE: ids = 256 bytes, 256 bytes+</w>, merges, <start_of_text>, <end_of_text>.
  *  Text (bytes that are not UTF-8 replaced by U+FFFD) is HTML-unescaped twice, stripped, white space
- *  collapsed, lower-cased (Unicode), split by CLIP's pattern, as open_clip's SimpleTokenizer does without ftfy. */
+ *  collapsed, lower-cased (Unicode), split by CLIP's pattern, as open_clip's SimpleTokenizer does without ftfy,
+ *  whichever file the vocabulary comes from: transformers' CLIPTokenizer cleans a little differently (NFC, no
+ *  unescaping). open_clip_config.json (text_cfg.tokenizer_kwargs.clean) beside the file may name another of
+ *  open_clip's cleanings: lower, whitespace, whitespace_underscore, canonicalize. */
 typedef struct pupil_tokenizer pupil_tokenizer;
 /** From a merges file: bpe_simple_vocab_16e6.txt(.gz) or merges.txt (first line a header; merges after it,
  *  at most vocab 49408 when the file is CLIP's). PUPIL_EFORMAT with file:line unless each merge joins two
@@ -111,6 +114,13 @@ int pupil_tokenizer_load(const char *path, pupil_tokenizer **ret);
  *  tokenizer.json (BPE of CLIP, unigram or BPE of SentencePiece), spiece.model or tokenizer.model. `path` may also be
  *  one such file. PUPIL_ENOTFOUND: none of them is there, and which were looked for. */
 int pupil_tokenizer_open(const char *path, pupil_tokenizer **ret);
+/** The files that make pupil_tokenizer_open(dir) the same tokenizer, into a folder that is there: the file it was
+ *  opened from, byte for byte (CLIP's: merges.txt), and tokenizer_config.json where text is cleaned or padded in a
+ *  way that the file does not tell. PUPIL_EMISMATCH: that file has changed since. */
+int pupil_tokenizer_copy(const pupil_tokenizer *t, const char *dir);
+/** CLIP's vocab.json, {"token": id, ...} with tokens as merges.txt writes them and the specials <|startoftext|> and
+ *  <|endoftext|>. PUPIL_EUSER for another kind. */
+int pupil_tokenizer_vocab_json(const pupil_tokenizer *t, pupil_buf *out);
 /** The file in the folder (or the path itself) that pupil_tokenizer_open() takes, owned by the caller; or NULL. */
 char *pupil_tokenizer_file(const char *path);
 /** Towers of this kind see padding: encode() fills up to `context` with the pad id. */
@@ -124,7 +134,7 @@ int pupil_tokenizer_learn(const char *const *texts, int64_t n, int64_t vocab_siz
 int pupil_tokenizer_save(const pupil_tokenizer *t, const char *path);
 void pupil_tokenizer_free(pupil_tokenizer **t);
 int64_t pupil_tokenizer_vocab(const pupil_tokenizer *t);
-/** SHA-256 of the merges in canonical form. */
+/** SHA-256 of everything that ids depend on: kind, vocabulary, cleaning, specials, padding. */
 void pupil_tokenizer_digest(const pupil_tokenizer *t, char ret_hex[65]);
 /** CLIP: ids[0..n-1] = start, text, end; cut at `context` with the last id set to end. Returns n (2..context).
  *  Not padded: captions are packed by true length. SentencePiece: text, end, padding; returns n = context.

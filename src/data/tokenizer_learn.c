@@ -33,7 +33,7 @@ static void count_words(learner *l, const char *const *texts, int64_t n)
     pupil_buf clean = {0};
     for (int64_t i = 0; i < n; i++) {
         clean.len = 0;
-        tokenizer_clean(texts[i], &clean);
+        tokenizer_clean(l->t->cleaning, texts[i], &clean);
         tokenizer_words words;
         tokenizer_words_begin(&words, l->t, clean.s, clean.len);
         const char *s;
@@ -88,7 +88,7 @@ static int compare_tokens(const textset *t, int32_t a, int32_t b)
 
 static pair *best_pair(const learner *l)
 {
-    const textset *t = tokenizer_tokens(l->t);
+    const textset *t = &l->t->token;
     pair *best = NULL;
     for (pair *p = l->pair; p < l->pair + l->pairs; p++) {
         if (p->count < 2 || (best && p->count < best->count)) continue;

@@ -1,7 +1,9 @@
-/* tokenizer_text.c: caption text as open_clip cleans it, without ftfy: html.unescape() twice, split at white
- * space and joined by one space, str.lower(). Each step equals CPython's (Lib/html/__init__.py, str.split,
- * str.lower with its special cases U+0130 and the final sigma); the tables are read out of Python. Bytes that
- * are not UTF-8 become U+FFFD first. Works on code points: linear in the text, whatever the text. */
+/* tokenizer_text.c: caption text as open_clip cleans it, without ftfy: html.unescape() twice, then, as the
+ * name of the cleaning says, punctuation taken out, split at white space and joined by one space,
+ * str.lower(); and as transformers' SiglipTokenizer does: str.lower(), punctuation out, white space
+ * collapsed. Each step equals CPython's (Lib/html/__init__.py, str.split, str.lower with its special cases
+ * U+0130 and the final sigma); the tables are read out of Python. Bytes that are not UTF-8 become U+FFFD
+ * first. Works on code points: linear in the text, whatever the text. */
 #include "tokenizer.h"
 
 #include <stdlib.h>
@@ -181,33 +183,87 @@ static uint32_t lower(uint32_t c)
     return c;
 }
 
-static void put_lower(const points *p, int64_t i, pupil_buf *out)
+static void lower_all(const points *in, points *out)
 {
-    uint32_t c = p->cp[i];
-    if (c == 0x130) pupil_buf_puts(out, "i\xcc\x87");
-    else if (c == 0x3a3) put_utf8(out, letter_beside(p, i, -1) && !letter_beside(p, i, 1) ? 0x3c2 : 0x3c3);
-    else put_utf8(out, lower(c));
+    out->n = 0;
+    for (int64_t i = 0; i < in->n; i++) {
+        uint32_t c = in->cp[i];
+        if (c == 0x3a3) c = letter_beside(in, i, -1) && !letter_beside(in, i, 1) ? 0x3c2 : 0x3c3;
+        add(out, c == 0x130 ? 'i' : lower(c));
+        if (c == 0x130) add(out, 0x307);
+    }
 }
 
-void tokenizer_clean(const char *text, pupil_buf *out)
+/* ---- the cleanings ---- */
+
+static const char *const cleaning_name[] = {
+#define X(name, text) text,
+    TOKENIZER_CLEANING_LIST(X)
+#undef X
+};
+
+const char *tokenizer_cleaning_name(tokenizer_cleaning how)
 {
-    points p = {0}, q = {0};
-    for (const uint8_t *s = (const uint8_t *)text, *end = s + strlen(text); s < end;)
-        add(&p, next_point(&s, end));
-    unescape(&p, &q);
-    unescape(&q, &p);
-    bool gap = false, any = false;
-    pupil_buf_puts(out, "");
-    for (int64_t i = 0; i < p.n; i++) {
-        if (is_space(p.cp[i])) {
-            gap = any;
+    return cleaning_name[how];
+}
+
+int tokenizer_cleaning_of(const char *name)
+{
+    for (int i = 0; i < PUPIL_COUNT(cleaning_name); i++)
+        if (!strcmp(name, cleaning_name[i])) return i;
+    return -1;
+}
+
+/* Python's string.punctuation */
+static bool is_punctuation(uint32_t c)
+{
+    return (c > ' ' && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a') || (c > 'z' && c < 0x7f);
+}
+
+/* Blanks for runs of white space, none at the ends; underscores and punctuation as the cleaning has it. */
+static void strip(tokenizer_cleaning how, const points *in, points *out)
+{
+    bool drop = how == TOKENIZER_CANONICALIZE || how == TOKENIZER_SIGLIP, gap = false;
+    out->n = 0;
+    for (int64_t i = 0; i < in->n; i++) {
+        uint32_t c = in->cp[i];
+        if (c == '_' && (how == TOKENIZER_CANONICALIZE || how == TOKENIZER_UNDERSCORE)) c = ' ';
+        if (c == 0x2581 && how == TOKENIZER_SIGLIP) c = ' ';
+        if (drop && is_punctuation(c)) continue;
+        if (is_space(c)) {
+            gap = true;
             continue;
         }
-        if (gap) pupil_buf_add(out, " ", 1);
+        if (gap && out->n) add(out, ' ');
         gap = false;
-        any = true;
-        put_lower(&p, i, out);
+        add(out, c);
     }
+}
+
+void tokenizer_clean(tokenizer_cleaning how, const char *text, pupil_buf *out)
+{
+    pupil_buf_puts(out, "");
+    if (how == TOKENIZER_AS_IS) {
+        tokenizer_replace_invalid(text, strlen(text), out);
+        return;
+    }
+    points p = {0}, q = {0}, *done = &q;
+    for (const uint8_t *s = (const uint8_t *)text, *end = s + strlen(text); s < end;)
+        add(&p, next_point(&s, end));
+    if (how == TOKENIZER_SIGLIP) {
+        lower_all(&p, &q);
+        strip(how, &q, &p);
+        done = &p;
+    } else {
+        unescape(&p, &q);
+        unescape(&q, &p);
+        strip(how, &p, &q);
+    }
+    if (how == TOKENIZER_LOWER || how == TOKENIZER_CANONICALIZE) {
+        lower_all(&q, &p);
+        done = &p;
+    }
+    for (int64_t i = 0; i < done->n; i++) put_utf8(out, done->cp[i]);
     pupil_free(&p.cp);
     pupil_free(&q.cp);
 }

@@ -101,7 +101,7 @@ static void wrong_words_cost_one_line(void **state)
         {{"launch", "--submit", "x"}, "`pupil launch --submit` is planned but not built"},
         {{"help", "nothing"}, "there is no page 'nothing'"},
         {{"embed", "--model", "x"}, "pupil embed: --tensors IN.h5 is missing"},
-        {{"tokenize"}, "either --model DIR or --merges FILE was expected"},
+        {{"tokenize"}, "one of --model DIR, --tokenizer PATH and --merges FILE was expected"},
         {{"data", "scenes"}, "--out DIR is missing"},
         {{"data", "inspect", "--split", "dev", "x"}, "--split dev: train or test was expected"},
     };

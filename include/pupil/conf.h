@@ -54,7 +54,7 @@ typedef struct {
 
 /** A CLIP architecture; 0 (or PUPIL_ACT_PRESET, or NULL) where the preset decides. open_clip's words. */
 typedef struct {
-    char *name; /* preset: ViT-T-16, ViT-S-16, ViT-B-32, ViT-B-16, ViT-L-14, or NULL */
+    char *name; /* preset: one of open_clip's ViTs, ViT-T-16 to ViT-bigG-14, or NULL */
     int64_t image_size, patch_size, vision_width, vision_layers, vision_head_width;
     int64_t text_width, text_layers, text_heads, context_length;
     int64_t embed_dim;

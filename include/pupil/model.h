@@ -80,9 +80,14 @@ const char *pupil_arch_family(const pupil_arch *a);
 /** Architecture of a model section; `vocab` comes from the tokenizer. PUPIL_EUSER: unknown preset (names the
  *  known ones), sizes that do not divide, or what the preset and the keys leave open. `what`: "student.model". */
 int pupil_arch_from_conf(const pupil_conf_model *conf, int64_t vocab, const char *what, pupil_arch *ret);
-/** open_clip's JSON ({"model_cfg": ..., "preprocess_cfg": ...}), as config.json or open_clip_config.json. */
+/** A published configuration: open_clip's ({"model_cfg": ..., "preprocess_cfg": ...}), or Hugging Face's config.json of
+ *  CLIPModel or SiglipModel ("model_type") with the preprocessor_config.json in its folder (without one the family's
+ *  defaults, and a line in the log). What would be computed otherwise than there is PUPIL_EFORMAT naming file, key, value. */
 int pupil_arch_from_json(const char *path, pupil_arch *ret);
+/** open_clip's, for every family: what open_clip builds from it, and pupil_arch_from_json() reads as the same. */
 void pupil_arch_to_json(const pupil_arch *a, pupil_buf *out);
+/** Hugging Face's config.json and preprocessor_config.json, for CLIP and SigLIP. PUPIL_EUSER naming what does not fit. */
+int pupil_arch_to_hf(const pupil_arch *a, pupil_buf *config, pupil_buf *preprocessor);
 /** Multiply-add counts x2 of one forward pass: per image, and per caption of `tokens` tokens. */
 double pupil_arch_image_flops(const pupil_arch *a);
 double pupil_arch_text_flops(const pupil_arch *a, double tokens);

@@ -147,9 +147,11 @@ static void help_row(const field *f, pupil_buf *out)
     char expected[EXPECTED_ROOM];
     field_expected(f, expected);
     const char *init = f->init ? f->init : f->flags & PRESET ? "as the preset" : "none";
-    pupil_buf_printf(out, "  %s%s: %s; ", f->key, f->flags & FREE ? "*" : "", expected);
+    bool roomy = strlen(expected) < 90; /* else on lines of its own */
+    pupil_buf_printf(out, "  %s%s: %s%s", f->key, f->flags & FREE ? "*" : "", roomy ? expected : "", roomy ? "; " : "");
     if (f->flags & REQUIRED) pupil_buf_puts(out, "must be given\n");
     else pupil_buf_printf(out, "default %s\n", init);
+    if (!roomy) wrap(expected, out);
     wrap(f->doc, out);
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <strings.h>
 
 static void *slot(const field *f, const pupil_conf *c)
 {
@@ -40,7 +41,7 @@ const char *field_choice(const field *f, const char *text, char word[64])
     for (const char *w = NULL; f->choices && (w = next_word(f->choices, w, &n));) {
         char candidate[64];
         snprintf(candidate, sizeof candidate, "%.*s", (int)n, w);
-        int d = pupil_edit_distance(candidate, text);
+        int d = strcasecmp(candidate, text) ? pupil_edit_distance(candidate, text) : 0;
         if (d >= least) continue;
         least = d;
         best = strcpy(word, candidate);

@@ -15,7 +15,7 @@
 #define L(key, m, doc)                        {key, TYPE_STRINGS, AT(m), NULL, 0, 0, NULL, PATH, doc}
 #define E(key, m, init, words, flags, doc)    {key, TYPE_ENUM, AT(m), init, 0, 0, words, flags, doc}
 
-#define PRESETS "ViT-T-16 ViT-S-16 ViT-B-32 ViT-B-16 ViT-L-14"
+#define PRESETS "ViT-T-16 ViT-S-32 ViT-S-16 ViT-M-32 ViT-M-16 ViT-B-32 ViT-B-16 ViT-L-16 ViT-L-14 ViT-L-14-336 ViT-H-14 ViT-g-14 ViT-bigG-14"
 
 #define MODEL(p, m) \
     {p ".model.name", TYPE_STRING, AT(m.name), NULL, 0, 0, PRESETS, 0, "a preset; the keys below change single sizes of it, or say all of them"}, \

@@ -151,6 +151,7 @@ int64_t pupil_clip_params(const pupil_clip *c, int which)
         int in = t->offset < c->image_end ? 0 : t->offset < c->text_end ? 1 : 2;
         if (in == which || (which < 0 && t->offset <= PUPIL_MAX(c->scale, c->bias))) n += t->count;
     }
+    if (which <= 0 && c->arch.no_k_bias) n -= c->arch.image.layers * c->arch.image.width; /* zeros, and not the model's */
     return n;
 }
 

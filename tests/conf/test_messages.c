@@ -91,9 +91,8 @@ static void values(void **state)
         {BASE "data: {source: wds}\n",
          "f.yaml:3:16: data.source: 'wds', expected one of scenes, webdataset\n"},
         {"run: {dir: r}\nstudent: {model: {name: vit-b-32}}\n",
-         "f.yaml:2:25: student.model.name: 'vit-b-32', expected one of ViT-T-16, ViT-S-16, ViT-B-32, "
-         "ViT-B-16, "
-         "ViT-L-14, did you mean 'ViT-B-32'?\n"},
+         "f.yaml:2:25: student.model.name: 'vit-b-32', expected one of ViT-T-16, ViT-S-32, ViT-S-16, ViT-M-32, "
+         "ViT-M-16, ViT-B-32, ViT-B-16, ViT-L-16, ViT-L-14, ViT-L-14-336, ViT-H-14, ViT-g-14, ViT-bigG-14, did you mean 'ViT-B-32'?\n"},
         {BASE "eval: {pixel_baseline: 2}\n",
          "f.yaml:3:24: eval.pixel_baseline: '2', expected true or false\n"},
         {BASE "cache: {dir: {a: b}}\n", "f.yaml:3:14: cache.dir: a section, expected a path\n"},
@@ -260,8 +259,8 @@ static void all_in_one_go(void **state)
            NULL, 0,
            "f.yaml:1:21: run.mode: 'splt', expected one of split, chained, teach, students, did you mean "
            "'split'?\n"
-           "f.yaml:3:17: student.model.name: 'ViT-T', expected one of ViT-T-16, ViT-S-16, ViT-B-32, "
-           "ViT-B-16, ViT-L-14\n"
+           "f.yaml:3:17: student.model.name: 'ViT-T', expected one of ViT-T-16, ViT-S-32, ViT-S-16, ViT-M-32, "
+           "ViT-M-16, ViT-B-32, ViT-B-16, ViT-L-16, ViT-L-14, ViT-L-14-336, ViT-H-14, ViT-g-14, ViT-bigG-14\n"
            "f.yaml:4:18: student.train.steps: '20000x', expected a whole number from 0 up\n"
            "f.yaml:4:44: student.train.lr: 'fast', expected a number from 0 to 1000\n"
            "f.yaml:5:22: loss.crd.weight: 'on', expected a number from 0 up\n"

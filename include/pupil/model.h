@@ -149,13 +149,15 @@ typedef struct pupil_safetensors pupil_safetensors;
 /** A tensor where it lies in the mapped file, in its own number format. Borrowed. */
 typedef enum { PUPIL_ST_F32, PUPIL_ST_F16, PUPIL_ST_BF16, PUPIL_ST_OTHER } pupil_st_type;
 typedef struct {
-    const char *name, *file;
+    const char *name, *file, *dtype; /* dtype: as the file has it, "F32", "F8_E4M3"; file: the shard */
     pupil_st_type type;
     int ndim;
-    int64_t shape[8], count;
+    int64_t shape[8], count; /* dimensions may be 0 */
     const void *data;
 } pupil_st_tensor;
-/** Map a file and check its header: sizes, overlaps, names, dtypes. PUPIL_EFORMAT names the tensor. */
+/** Map a file and check its header: sizes, overlaps, names, dtypes. A name that ends in ".index.json" is an index of
+ *  shards: {"weight_map": {tensor: file}}, files being plain names in its folder; all are mapped. PUPIL_EFORMAT names
+ *  file and tensor; PUPIL_EIO for what is no regular file; PUPIL_ENOTFOUND. */
 int pupil_safetensors_open(const char *path, pupil_safetensors **ret);
 void pupil_safetensors_close(pupil_safetensors **s);
 /** False if there is no such tensor. */
@@ -167,7 +169,18 @@ int pupil_st_unpack(const pupil_st_tensor *t, int64_t first, int64_t n, float *o
  *  PUPIL_ENUMERIC (a value that is not finite). */
 int pupil_safetensors_read(const pupil_safetensors *s, const char *name, int ndim, const int64_t *shape, float *out);
 bool pupil_safetensors_has(const pupil_safetensors *s, const char *name);
-/** Write the table's tensors as F32, through publish. */
+/** What is to be written: data[product of shape]. Borrowed. */
+typedef struct {
+    const char *name;
+    int ndim;
+    int64_t shape[8];
+    const float *data;
+} pupil_st_source;
+/** Write n tensors of different names as F32 or F16, sorted by name, with {"format": "pt"} as metadata: the bytes that
+ *  safetensors' own writer gives; through publish. PUPIL_ENUMERIC names the tensor with a value that is not finite or, in
+ *  F16, too large. */
+int pupil_safetensors_export(const char *path, const pupil_st_source *t, int64_t n, pupil_st_type type);
+/** Write the table's tensors as F32 in this way. */
 int pupil_safetensors_write(const char *path, const pupil_table *t, const float *params);
 
 /* ---- a model folder: model.safetensors + config.json ---------------------------------------------- */

@@ -1,9 +1,10 @@
-/* safetensors.c: huggingface's format, both ways. A file is
- *   u64 little endian: header bytes N | N bytes of JSON {"name": {"dtype","shape","data_offsets":[b,e]}, ...} | data
- * A reader here refuses: N larger than the file or than 100 MB, JSON that is not an object of such entries, dtypes
- * other than F32, F16, BF16 (I64 is carried but not read), shapes whose product is not e-b, offsets that overlap,
- * leave holes or leave the file. Values are read as float32 and must be finite. */
-#include "pupil/model.h"
+/* safetensors.c: huggingface's format, read where it lies. A file is
+ *   u64 little endian: header bytes N | N bytes of JSON (safetensors_header.c) | data
+ * and a model may be cut into shards that an index names:
+ *   {"metadata": {...}, "weight_map": {TENSOR: FILE, ...}}, each FILE a plain name in the index's own folder.
+ * Only regular files are opened, N is checked against the file, each tensor lies in one file, the one that
+ * the index says. Tensors are found by binary search. Values are read as float32 and must be finite. */
+#include "safetensors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,166 +16,216 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { SHARDS_MAX = 1024 };
+
 typedef struct {
-    char *name;
-    pupil_st_type type;
-    int ndim;
-    int64_t shape[8];
-    uint64_t begin, end;
-} entry;
+    char *path;
+    const char *bytes;
+    size_t n;
+} mapping;
 
 struct pupil_safetensors {
-    char *path;
-    const uint8_t *map;
-    size_t bytes;
-    const uint8_t *data;
-    entry *e; /* sorted by begin */
-    int64_t n;
+    char *path; /* what was opened: the one file or the index */
+    mapping *shard;
+    int64_t shards;
+    st_entries list; /* sorted by name */
 };
 
-static int bad(const char *path, const char *name, const char *why)
+/* ---- opening ------------------------------------------------------------------------------------ */
+/* O_NONBLOCK: a pipe in a file's place is refused instead of waited for. `m->path` is set already. */
+static int map_file(mapping *m, size_t least)
 {
-    return pupil_fail(PUPIL_EFORMAT, "%s: tensor %s: %s", path, name, why);
-}
-
-static int parse_entry(const char *path, const char *name, const json_t *o, uint64_t data_bytes, entry *e)
-{
-    static const struct {
-        const char *name;
-        pupil_st_type type;
-        uint64_t size;
-    } types[] = {{"F32", PUPIL_ST_F32, 4}, {"F16", PUPIL_ST_F16, 2}, {"BF16", PUPIL_ST_BF16, 2}, {"I64", PUPIL_ST_OTHER, 8},
-                 {"I32", PUPIL_ST_OTHER, 4}, {"F64", PUPIL_ST_OTHER, 8}, {"U8", PUPIL_ST_OTHER, 1}, {"BOOL", PUPIL_ST_OTHER, 1},
-                 {"I8", PUPIL_ST_OTHER, 1}, {"I16", PUPIL_ST_OTHER, 2}};
-    const char *t = json_string_value(json_object_get(o, "dtype"));
-    const json_t *shape = json_object_get(o, "shape"), *at = json_object_get(o, "data_offsets");
-    if (!t || !json_is_array(shape) || !json_is_array(at) || json_array_size(at) != 2)
-        return bad(path, name, "expected {\"dtype\", \"shape\", \"data_offsets\": [begin, end]}");
-    int k = 0;
-    while (k < PUPIL_COUNT(types) && strcmp(types[k].name, t)) k++;
-    if (k == PUPIL_COUNT(types)) return bad(path, name, "unknown dtype");
-    if (json_array_size(shape) > 8) return bad(path, name, "more than 8 dimensions");
-    e->type = types[k].type;
-    e->ndim = (int)json_array_size(shape);
-    uint64_t size = types[k].size;
-    for (int d = 0; d < e->ndim; d++) {
-        json_int_t v = json_integer_value(json_array_get(shape, (size_t)d));
-        if (v < 1) return bad(path, name, "a dimension is no positive number");
-        if ((uint64_t)v > data_bytes / size) return bad(path, name, "its shape is larger than the file");
-        e->shape[d] = (int64_t)v;
-        size *= (uint64_t)v;
-    }
-    const json_t *b = json_array_get(at, 0), *f = json_array_get(at, 1);
-    if (!json_is_integer(b) || !json_is_integer(f) || json_integer_value(b) < 0 || json_integer_value(f) < json_integer_value(b) ||
-        (uint64_t)json_integer_value(f) > data_bytes)
-        return bad(path, name, "its data_offsets leave the file");
-    e->begin = (uint64_t)json_integer_value(b);
-    e->end = (uint64_t)json_integer_value(f);
-    if (e->end - e->begin != size) return bad(path, name, "its data_offsets do not fit its shape");
-    return 0;
-}
-
-static int by_begin(const void *a, const void *b)
-{
-    const entry *x = a, *y = b;
-    return x->begin < y->begin ? -1 : x->begin > y->begin;
-}
-
-static int parse_header(pupil_safetensors *s, const json_t *root, uint64_t data_bytes)
-{
-    s->e = pupil_alloc((json_object_size(root) + 1) * sizeof *s->e);
-    const char *name;
-    json_t *o;
-    json_object_foreach((json_t *)(uintptr_t)root, name, o)
-    {
-        if (!strcmp(name, "__metadata__")) continue;
-        entry *e = &s->e[s->n];
-        PUPIL_TRY(parse_entry(s->path, name, o, data_bytes, e));
-        e->name = pupil_strdup(name);
-        s->n++;
-    }
-    if (s->n) qsort(s->e, (size_t)s->n, sizeof *s->e, by_begin);
-    uint64_t at = 0;
-    for (int64_t i = 0; i < s->n; i++) {
-        if (s->e[i].begin != at) return bad(s->path, s->e[i].name, "its data overlap another tensor's or leave a hole");
-        at = s->e[i].end;
-    }
-    if (at != data_bytes)
-        return pupil_fail(PUPIL_EFORMAT, "%s: %llu bytes of tensors but %llu bytes of data", s->path, (unsigned long long)at,
-                          (unsigned long long)data_bytes);
-    return 0;
-}
-
-static int open_parts(pupil_safetensors *s)
-{
-    int fd = open(s->path, O_RDONLY | O_CLOEXEC);
+    int fd = open(m->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        int r = pupil_fail(errno == ENOENT ? PUPIL_ENOTFOUND : PUPIL_EIO, "%s: %s", s->path, strerror(errno));
-        if (fd >= 0) close(fd);
-        return r;
-    }
-    s->bytes = (size_t)st.st_size;
-    if (s->bytes < 8) {
-        close(fd);
-        return pupil_fail(PUPIL_EFORMAT, "%s: too short for a safetensors file", s->path);
-    }
-    void *map = mmap(NULL, s->bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    close(fd);
-    if (map == MAP_FAILED) return pupil_fail(PUPIL_EIO, "%s: mmap: %s", s->path, strerror(errno));
-    s->map = map;
+    int r = 0;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        r = pupil_fail(errno == ENOENT ? PUPIL_ENOTFOUND : PUPIL_EIO, "%s: %s", m->path, strerror(errno));
+    else if (!S_ISREG(st.st_mode)) r = pupil_fail(PUPIL_EIO, "%s: not a regular file", m->path);
+    else if ((size_t)st.st_size < least)
+        r = pupil_fail(PUPIL_EFORMAT, "%s: too short, it has %lld bytes", m->path, (long long)st.st_size);
+    void *p = r == 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    if (r == 0 && p == MAP_FAILED) r = pupil_fail(PUPIL_EIO, "%s: mmap: %s", m->path, strerror(errno));
+    if (fd >= 0) close(fd);
+    PUPIL_TRY(r);
+    m->bytes = p;
+    m->n = (size_t)st.st_size;
+    return 0;
+}
+
+static void unmap(mapping *m)
+{
+    if (m->bytes) munmap((void *)(uintptr_t)m->bytes, m->n);
+    pupil_free(&m->path);
+}
+
+static int open_shard(pupil_safetensors *s, mapping *m)
+{
+    PUPIL_TRY(map_file(m, 8));
     uint64_t n;
-    memcpy(&n, s->map, 8);
-    if (n > s->bytes - 8 || n > 100000000)
-        return pupil_fail(PUPIL_EFORMAT, "%s: its header claims %llu bytes, the file has %zu", s->path, (unsigned long long)n, s->bytes);
-    json_error_t e;
-    json_t *root = json_loadb((const char *)s->map + 8, (size_t)n, JSON_REJECT_DUPLICATES, &e);
-    if (!root) return pupil_fail(PUPIL_EFORMAT, "%s: header, byte %d: %s", s->path, e.position, e.text);
-    int r = json_is_object(root) ? parse_header(s, root, s->bytes - 8 - n)
-                                 : pupil_fail(PUPIL_EFORMAT, "%s: the header is no JSON object", s->path);
+    memcpy(&n, m->bytes, 8);
+    if (n > m->n - 8)
+        return pupil_fail(PUPIL_EFORMAT, "%s: its header claims %llu bytes, the file has %zu", m->path,
+                          (unsigned long long)n, m->n);
+    if (n > ST_HEADER_MAX)
+        return pupil_fail(PUPIL_EFORMAT, "%s: its header claims %llu bytes, the format allows %d", m->path,
+                          (unsigned long long)n, ST_HEADER_MAX);
+    return st_header_parse(m->path, m->bytes + 8, (size_t)n, (const uint8_t *)m->bytes + 8 + n, m->n - 8 - n,
+                           &s->list);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const st_entry *)a)->t.name, ((const st_entry *)b)->t.name);
+}
+
+static int sort_names(pupil_safetensors *s)
+{
+    st_entry *e = s->list.e;
+    if (s->list.n) qsort(e, (size_t)s->list.n, sizeof *e, by_name);
+    for (int64_t i = 1; i < s->list.n; i++)
+        if (!strcmp(e[i - 1].t.name, e[i].t.name))
+            return pupil_fail(PUPIL_EFORMAT, "%s: tensor %.*s: it lies in two files, %s and %s", s->path,
+                              ST_NAME_SHOWN, e[i].t.name, e[i - 1].t.file, e[i].t.file);
+    return 0;
+}
+
+static int open_single(pupil_safetensors *s)
+{
+    s->shard = pupil_alloc(sizeof *s->shard);
+    s->shard[s->shards++].path = pupil_strdup(s->path);
+    PUPIL_TRY(open_shard(s, s->shard));
+    return sort_names(s);
+}
+
+/* ---- the index of shards ------------------------------------------------------------------------ */
+static bool plain_name(const char *name)
+{
+    return name && *name && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..");
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static const st_entry *find(const pupil_safetensors *s, const char *name)
+{
+    if (s->list.n == 0) return NULL;
+    const st_entry key = {.t.name = name};
+    return bsearch(&key, s->list.e, (size_t)s->list.n, sizeof key, by_name);
+}
+
+/* The names in weight_map, each once, as mappings that are not opened yet. */
+static int name_shards(pupil_safetensors *s, const json_t *map)
+{
+    const char **file = pupil_alloc((json_object_size(map) + 1) * sizeof *file), *tensor;
+    json_t *v;
+    int64_t n = 0, kept = 0;
+    json_object_foreach((json_t *)(uintptr_t)map, tensor, v)
+    {
+        if (!plain_name(json_string_value(v))) {
+            pupil_free(&file);
+            return st_refuse(s->path, tensor, "its file must be a plain name in the same folder");
+        }
+        file[n++] = json_string_value(v);
+    }
+    if (n) qsort(file, (size_t)n, sizeof *file, by_text);
+    for (int64_t i = 0; i < n; i++)
+        if (kept == 0 || strcmp(file[kept - 1], file[i])) file[kept++] = file[i];
+    int r = kept == 0           ? pupil_fail(PUPIL_EFORMAT, "%s: its weight_map names no tensor", s->path)
+            : kept > SHARDS_MAX ? pupil_fail(PUPIL_EFORMAT, "%s: it names %lld files, expected at most %d",
+                                             s->path, (long long)kept, SHARDS_MAX)
+                                : 0;
+    if (r == 0) {
+        const char *slash = strrchr(s->path, '/');
+        s->shard = pupil_alloc((size_t)kept * sizeof *s->shard);
+        for (; s->shards < kept; s->shards++)
+            s->shard[s->shards].path =
+                pupil_format("%.*s%s", slash ? (int)(slash + 1 - s->path) : 0, s->path, file[s->shards]);
+    }
+    pupil_free(&file);
+    return r;
+}
+
+static int check_weight_map(const pupil_safetensors *s, const json_t *map)
+{
+    const char *tensor;
+    json_t *v;
+    json_object_foreach((json_t *)(uintptr_t)map, tensor, v)
+    {
+        const st_entry *e = find(s, tensor);
+        const char *file = json_string_value(v), *slash = e ? strrchr(e->t.file, '/') : NULL;
+        if (!e || strcmp(slash ? slash + 1 : e->t.file, file))
+            return pupil_fail(PUPIL_EFORMAT, "%s: tensor %.*s: it is not in %.*s, where the index has it",
+                              s->path, ST_NAME_SHOWN, tensor, ST_NAME_SHOWN, file);
+    }
+    return 0;
+}
+
+static int open_shards(pupil_safetensors *s, const json_t *root)
+{
+    const json_t *map = json_object_get(root, "weight_map");
+    if (!json_is_object(map))
+        return pupil_fail(PUPIL_EFORMAT, "%s: expected {\"weight_map\": {tensor: file, ...}}", s->path);
+    PUPIL_TRY(name_shards(s, map));
+    for (int64_t i = 0; i < s->shards; i++) PUPIL_TRY(open_shard(s, &s->shard[i]));
+    PUPIL_TRY(sort_names(s));
+    return check_weight_map(s, map);
+}
+
+static int open_index(pupil_safetensors *s)
+{
+    mapping m = {.path = pupil_strdup(s->path)};
+    int r = map_file(&m, 1);
+    json_t *root = NULL;
+    if (r == 0 && m.n > ST_HEADER_MAX)
+        r = pupil_fail(PUPIL_EFORMAT, "%s: an index of %zu bytes, expected at most %d", s->path, m.n,
+                       ST_HEADER_MAX);
+    if (r == 0) {
+        json_error_t e;
+        root = json_loadb(m.bytes, m.n, JSON_REJECT_DUPLICATES, &e);
+        r = root ? open_shards(s, root)
+                 : pupil_fail(PUPIL_EFORMAT, "%s:%d:%d: %s", s->path, e.line, e.column, e.text);
+    }
     json_decref(root);
-    s->data = s->map + 8 + n;
+    unmap(&m);
     return r;
 }
 
 int pupil_safetensors_open(const char *path, pupil_safetensors **ret)
 {
+    static const char suffix[] = ".index.json";
+    size_t n = strlen(path), k = sizeof suffix - 1;
     pupil_safetensors *s = pupil_alloc(sizeof *s);
     s->path = pupil_strdup(path);
-    int r = open_parts(s);
-    if (r < 0)
-        pupil_safetensors_close(&s);
-    else
-        *ret = s;
+    int r = n > k && !strcmp(path + n - k, suffix) ? open_index(s) : open_single(s);
+    if (r < 0) pupil_safetensors_close(&s);
+    else *ret = s;
     return r;
 }
 
 void pupil_safetensors_close(pupil_safetensors **s)
 {
     if (!*s) return;
-    for (int64_t i = 0; i < (*s)->n; i++) pupil_free(&(*s)->e[i].name);
-    pupil_free(&(*s)->e);
-    if ((*s)->map) munmap((void *)(uintptr_t)(*s)->map, (*s)->bytes);
+    for (int64_t i = 0; i < (*s)->list.n; i++) pupil_free_((void *)(uintptr_t)(*s)->list.e[i].t.name);
+    pupil_free(&(*s)->list.e);
+    for (int64_t i = 0; i < (*s)->shards; i++) unmap(&(*s)->shard[i]);
+    pupil_free(&(*s)->shard);
     pupil_free(&(*s)->path);
     pupil_free(s);
 }
 
-static const entry *find(const pupil_safetensors *s, const char *name)
+/* ---- reading ------------------------------------------------------------------------------------ */
+bool pupil_safetensors_has(const pupil_safetensors *s, const char *name)
 {
-    for (int64_t i = 0; i < s->n; i++)
-        if (!strcmp(s->e[i].name, name)) return &s->e[i];
-    return NULL;
+    return find(s, name) != NULL;
 }
-
-bool pupil_safetensors_has(const pupil_safetensors *s, const char *name) { return find(s, name) != NULL; }
 
 bool pupil_safetensors_find(const pupil_safetensors *s, const char *name, pupil_st_tensor *ret)
 {
-    const entry *e = find(s, name);
-    if (!e) return false;
-    *ret = (pupil_st_tensor){.name = e->name, .file = s->path, .type = e->type, .ndim = e->ndim, .count = 1, .data = s->data + e->begin};
-    for (int d = 0; d < e->ndim; d++) ret->count *= ret->shape[d] = e->shape[d];
-    return true;
+    const st_entry *e = find(s, name);
+    if (e) *ret = e->t;
+    return e != NULL;
 }
 
 /* `n` elements of 2 bytes, wherever they begin. */
@@ -193,7 +244,9 @@ static bool unpack_16(pupil_st_type type, const uint8_t *from, int64_t n, float 
 
 int pupil_st_unpack(const pupil_st_tensor *t, int64_t first, int64_t n, float *out)
 {
-    if (t->type == PUPIL_ST_OTHER) return bad(t->file, t->name, "expected dtype F32, F16 or BF16");
+    if (t->type == PUPIL_ST_OTHER)
+        return pupil_fail(PUPIL_EFORMAT, "%s: tensor %.*s: its dtype is %s, expected F32, F16 or BF16",
+                          t->file, ST_NAME_SHOWN, t->name, t->dtype);
     PUPIL_REQUIRE(first >= 0 && n >= 0 && first + n <= t->count);
     const uint8_t *from = (const uint8_t *)t->data + first * (t->type == PUPIL_ST_F32 ? 4 : 2);
     bool finite;
@@ -206,65 +259,38 @@ int pupil_st_unpack(const pupil_st_tensor *t, int64_t first, int64_t n, float *o
     if (finite) return 0;
     int64_t i = 0;
     while (isfinite(out[i])) i++;
-    return pupil_fail(PUPIL_ENUMERIC, "%s: tensor %s: element %lld is not finite", t->file, t->name, (long long)(first + i));
+    return pupil_fail(PUPIL_ENUMERIC, "%s: tensor %.*s: element %lld is not finite", t->file, ST_NAME_SHOWN,
+                      t->name, (long long)(first + i));
 }
 
-static bool same_shape(const entry *e, int ndim, const int64_t *shape)
+static bool same_shape(const pupil_st_tensor *t, int ndim, const int64_t *shape)
 {
-    for (int d = 0; d < PUPIL_MAX(ndim, e->ndim); d++)
-        if ((d < ndim ? shape[d] : 1) != (d < e->ndim ? e->shape[d] : 1)) return false;
+    for (int d = 0; d < PUPIL_MAX(ndim, t->ndim); d++)
+        if ((d < ndim ? shape[d] : 1) != (d < t->ndim ? t->shape[d] : 1)) return false;
     return true;
 }
 
-int pupil_safetensors_read(const pupil_safetensors *s, const char *name, int ndim, const int64_t *shape, float *out)
+static void put_shape(pupil_buf *b, int ndim, const int64_t *shape)
 {
-    const entry *e = find(s, name);
+    pupil_buf_puts(b, "[");
+    for (int d = 0; d < ndim; d++) pupil_buf_printf(b, "%s%lld", d ? "," : "", (long long)shape[d]);
+    pupil_buf_puts(b, "]");
+}
+
+int pupil_safetensors_read(const pupil_safetensors *s, const char *name, int ndim, const int64_t *shape,
+                           float *out)
+{
+    const st_entry *e = find(s, name);
     if (!e) return pupil_fail(PUPIL_ENOTFOUND, "%s: tensor %s is missing", s->path, name);
-    if (!same_shape(e, ndim, shape)) {
+    if (!same_shape(&e->t, ndim, shape)) {
         pupil_buf b = {0};
-        for (int d = 0; d < e->ndim; d++) pupil_buf_printf(&b, "%s%lld", d ? "," : "its shape is [", (long long)e->shape[d]);
-        if (!e->ndim) pupil_buf_puts(&b, "its shape is [");
-        pupil_buf_puts(&b, "], the architecture wants [");
-        for (int d = 0; d < ndim; d++) pupil_buf_printf(&b, "%s%lld", d ? "," : "", (long long)shape[d]);
-        pupil_buf_puts(&b, "]");
-        int r = bad(s->path, name, b.s);
+        pupil_buf_puts(&b, "its shape is ");
+        put_shape(&b, e->t.ndim, e->t.shape);
+        pupil_buf_puts(&b, ", the architecture wants ");
+        put_shape(&b, ndim, shape);
+        int r = st_refuse(e->t.file, name, b.s);
         pupil_buf_free(&b);
         return r;
     }
-    pupil_st_tensor t;
-    pupil_safetensors_find(s, name, &t);
-    return pupil_st_unpack(&t, 0, t.count, out);
-}
-
-static void header_text(const pupil_table *t, pupil_buf *b)
-{
-    uint64_t at = 0;
-    pupil_buf_puts(b, "{\"__metadata__\":{\"format\":\"pt\"}");
-    for (int64_t i = 0; i < t->n; i++) {
-        const pupil_tensor *x = &t->t[i];
-        pupil_buf_printf(b, ",\"%s\":{\"dtype\":\"F32\",\"shape\":[", x->name);
-        for (int d = 0; d < x->ndim; d++) pupil_buf_printf(b, "%s%lld", d ? "," : "", (long long)x->shape[d]);
-        pupil_buf_printf(b, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at, (unsigned long long)(at + 4 * (uint64_t)x->count));
-        at += 4 * (uint64_t)x->count;
-    }
-    pupil_buf_puts(b, "}");
-    while (b->len % 8) pupil_buf_puts(b, " ");
-}
-
-int pupil_safetensors_write(const char *path, const pupil_table *t, const float *params)
-{
-    pupil_buf b = {0};
-    header_text(t, &b);
-    uint64_t n = b.len;
-    char *part = pupil_format("%s.%ld.part", path, (long)getpid());
-    FILE *f = fopen(part, "wb");
-    bool ok = f && fwrite(&n, 8, 1, f) == 1 && fwrite(b.s, 1, b.len, f) == b.len;
-    for (int64_t i = 0; ok && i < t->n; i++)
-        ok = fwrite(params + t->t[i].offset, sizeof *params, (size_t)t->t[i].count, f) == (size_t)t->t[i].count;
-    if (f && fclose(f) != 0) ok = false;
-    int r = ok ? pupil_publish(part, path) : pupil_fail(PUPIL_EIO, "%s: %s", part, strerror(errno));
-    if (r < 0) unlink(part);
-    pupil_free(&part);
-    pupil_buf_free(&b);
-    return r;
+    return pupil_st_unpack(&e->t, 0, e->t.count, out);
 }

@@ -41,7 +41,7 @@ const char *pupil_arch_family(const pupil_arch *a)
 
 int64_t arch_mlp(int64_t width, double ratio)
 {
-    return ratio > 0 && ratio < 1024 && width > 0 && width < 1 << 20 ? (int64_t)((double)width * ratio) : -1;
+    return ratio > 0 && ratio < 1 << 20 && width > 0 && width < 1 << 20 ? (int64_t)((double)width * ratio) : -1;
 }
 
 double arch_ratio(int64_t mlp, int64_t width)

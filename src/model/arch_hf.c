@@ -140,8 +140,8 @@ static int read_processor(section s, int family, pupil_arch *a)
     PUPIL_TRY(read_size(s, "size", 224, clip, a->image_size, &edge));
     PUPIL_TRY(arch_bool(s, "do_center_crop", clip, &crop));
     if (crop && clip) PUPIL_TRY(read_size(s, "crop_size", 224, false, a->image_size, &crop_edge));
-    if (edge && !crop) return arch_refuse(s, "do_center_crop", "with size.shortest_edge pictures would not become squares");
     if (edge && !clip) return arch_refuse(s, "size", "SigLIP's processor makes {\"height\": n, \"width\": n}");
+    if (edge && !crop) return arch_refuse(s, "do_center_crop", "with size.shortest_edge pictures would not become squares");
     strcpy(a->resize_mode, edge ? "shortest" : "squash");
     return 0;
 }

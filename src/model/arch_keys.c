@@ -19,7 +19,7 @@ int arch_load(const char *path, json_t **ret)
 
 int arch_refuse(section s, const char *key, const char *why)
 {
-    char *value = json_dumps(json_object_get(s.o, key), JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII);
+    char *value = json_dumps(json_object_get(s.o, key), JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
     int r = pupil_fail(PUPIL_EFORMAT, "%s: %s%s%s is %.60s%s; %s", s.path, s.name, *s.name ? "." : "", key, value ? value : "absent",
                        value && strlen(value) > 60 ? "..." : "", why);
     free(value);

@@ -193,6 +193,16 @@ int pupil_model_dir_weights(const char *dir, char **ret);
 int pupil_model_dir_open(const char *dir, pupil_clip *c, pupil_weights **ret);
 /** All parameters of DIR into params of c's table. */
 int pupil_model_dir_load(const char *dir, pupil_clip *c, float *params);
+/** What kind of file pupil_weights_open() would read: its layout, and the number formats of the model's tensors. */
+typedef struct {
+    const char *layout; /* "open_clip" | "Hugging Face" */
+    char formats[32];   /* "F16", or "F32, BF16" */
+} pupil_weights_file;
+int pupil_weights_about(const char *path, pupil_clip *c, pupil_weights_file *ret);
+/** Write the model for others: open_clip_model.safetensors and open_clip_config.json, or (hugging_face) model.safetensors,
+ *  config.json and preprocessor_config.json, as F32 or F16. PUPIL_EUSER: that layout has no place for this architecture. */
+int pupil_model_dir_export(const char *dir, const pupil_clip *c, const float *params, bool hugging_face,
+                           pupil_st_type type);
 /** Write both files. */
 int pupil_model_dir_save(const char *dir, const pupil_clip *c, const float *params);
 /** SHA-256 of the weights file. */

@@ -9,7 +9,7 @@
 
 const char *const cli_planned[] = {
     "study",        "eval",         "loss",           "cache build",   "cache check",    "cache import",
-    "cache export", "model export", "model inherit",  "data index",    "bench loss",     "bench allreduce",
+    "cache export", "model inherit", "data index",    "bench loss",    "bench allreduce",
     "bench cache",  "bench input",  "embed --images", "embed --texts", "launch --submit"};
 const int cli_nplanned = PUPIL_COUNT(cli_planned);
 
@@ -20,7 +20,7 @@ static const cli_command commands[] = {
     {"report", cmd_report, "write report.html and tables of a run directory again"},
     {"cache", cmd_cache, "ls, verify: what a teacher cache holds and whether it is whole"},
     {"data", cmd_data, "scenes, inspect: make the built-in data set, look at samples"},
-    {"model", cmd_model, "inspect: what a model folder holds and costs"},
+    {"model", cmd_model, "inspect, export: what a model holds and costs; for other programs"},
     {"embed", cmd_embed, "image and text embeddings of given tensors"},
     {"tokenize", cmd_tokenize, "ids of each line of a text"},
     {"preprocess", cmd_preprocess, "the tensor a tower would see of each picture"},

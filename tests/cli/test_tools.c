@@ -4,6 +4,7 @@
 
 #include "pupil/data.h"
 #include "pupil/math.h"
+#include "pupil/model.h"
 #include "pupil/store.h"
 
 #include <jansson.h>
@@ -154,9 +155,103 @@ static void inspect_counts_what_is_there(void **state)
     RUN(&p, dir, "model", "inspect", model);
     assert_int_equal(p.code, 0);
     HOLDS(p.out, "64 px in patches of 16");
-    HOLDS(p.out, "no merges.txt in this folder");
+    HOLDS(p.out, "none in this folder");
     program_free(&p);
     pupil_free(&model);
+}
+
+/* A model folder with a learned tokenizer, as a run leaves it. */
+static char *own_model(void)
+{
+    static const char *const texts[] = {"a red circle", "a red square", "two green circles"};
+    char *model = pupil_join(dir, "own"), *merges = pupil_join(model, "merges.txt");
+    pupil_tokenizer *t;
+    GOOD(pupil_tokenizer_learn(texts, 3, 530, &t));
+    pupil_arch a = pupil_arch_clip();
+    a.image_size = 32, a.patch = 16, a.context = 20, a.vocab = pupil_tokenizer_vocab(t), a.embed_dim = 16;
+    a.image.width = a.text.width = 32, a.image.heads = a.text.heads = 2, a.image.layers = a.text.layers = 1, a.image.mlp = a.text.mlp = 64;
+    pupil_clip *c = pupil_clip_new(&a);
+    float *p = floats(pupil_clip_table(c)->total);
+    pupil_table_init(pupil_clip_table(c), 1, p);
+    GOOD(pupil_model_dir_save(model, c, p));
+    GOOD(pupil_tokenizer_save(t, merges));
+    pupil_tokenizer_free(&t);
+    pupil_clip_free(&c);
+    DROP(p, merges);
+    return model;
+}
+
+static json_t *json_in(const char *folder, const char *name)
+{
+    char *path = pupil_join(folder, name);
+    json_t *root = json_load_file(path, 0, NULL);
+    CHECK(root, "%s is no JSON", path);
+    pupil_free(&path);
+    return root;
+}
+
+static void exported_models_go_together(void **state)
+{
+    (void)state;
+    char *model = own_model(), *hf = pupil_join(dir, "hf"), *open_clip = pupil_join(dir, "open_clip"), *weights = pupil_join(model, "model.safetensors");
+    program p;
+    RUN(&p, dir, "model", "export", model, "--format", "huggingface", "--out", hf);
+    CHECK(p.code == 0, "%s", p.err);
+    program_free(&p);
+    RUN(&p, dir, "model", "export", hf, "--format", "open_clip", "--out", open_clip, "--dtype", "f32");
+    CHECK(p.code == 0, "%s", p.err);
+    program_free(&p);
+    json_t *config = json_in(hf, "config.json"), *vocab = json_in(hf, "vocab.json"), *tokenizer = json_in(hf, "tokenizer_config.json"),
+           *specials = json_in(hf, "special_tokens_map.json"), *text = json_object_get(config, "text_config");
+    const char *end = json_string_value(json_object_get(specials, "eos_token"));
+    assert_string_equal(end, "<|endoftext|>");
+    assert_int_equal(json_integer_value(json_object_get(vocab, end)), json_integer_value(json_object_get(text, "eos_token_id")));
+    assert_int_equal(json_object_size(vocab), json_integer_value(json_object_get(text, "vocab_size")));
+    assert_int_equal(json_integer_value(json_object_get(vocab, "<|startoftext|>")), json_integer_value(json_object_get(text, "bos_token_id")));
+    assert_int_equal(json_integer_value(json_object_get(tokenizer, "model_max_length")), 20);
+    const char *const folders[] = {model, hf, open_clip};
+    char *said = NULL;
+    for (int i = 0; i < 3; i++) {
+        char *both = pupil_join(folders[i], "ids.txt");
+        GOOD(pupil_write_file(both, "a red circle\n", 13));
+        RUN(&p, dir, "tokenize", "--model", folders[i], both);
+        CHECK(p.code == 0, "%s", p.err);
+        if (!said) said = pupil_strdup(p.out);
+        assert_string_equal(p.out, said);
+        program_free(&p);
+        pupil_free(&both);
+    }
+    RUN(&p, dir, "model", "inspect", open_clip);
+    HOLDS(p.out, "CLIP in open_clip layout, F32");
+    HOLDS(p.out, "CLIP BPE");
+    program_free(&p);
+    RUN(&p, dir, "model", "inspect", weights); /* a file of the folder will do */
+    HOLDS(p.out, "CLIP in open_clip layout, F32");
+    program_free(&p);
+    json_decref(config), json_decref(vocab), json_decref(tokenizer), json_decref(specials);
+    DROP(model, hf, open_clip, weights, said);
+}
+
+static void exports_that_are_refused(void **state)
+{
+    (void)state;
+    char *model = own_model(), *slash = pupil_format("%s/.", model), *out = pupil_join(dir, "nothing"), *merges = pupil_join(model, "merges.txt");
+    const char *const cases[][2] = {{"huggingface", slash}, {"onnx", out}};
+    static const char *const names[] = {"the model's own folder", "--format onnx: huggingface or open_clip was expected"};
+    program p;
+    for (int i = 0; i < 2; i++) {
+        RUN(&p, dir, "model", "export", model, "--format", cases[i][0], "--out", cases[i][1]);
+        assert_int_equal(p.code, 2);
+        HOLDS(p.err, names[i]);
+        program_free(&p);
+    }
+    GOOD(pupil_write_file(merges, "#version: 0.2\na b\n", 18)); /* another model's */
+    RUN(&p, dir, "model", "export", model, "--format", "huggingface", "--out", out);
+    assert_int_equal(p.code, 2);
+    HOLDS(p.err, "its tokenizer has 515 ids");
+    assert_false(pupil_exists(out));
+    program_free(&p);
+    DROP(model, slash, out, merges);
 }
 
 /* The environment of tests names a kernel; without it the program must find the right one by itself, once. */
@@ -222,6 +317,8 @@ int main(void)
         cmocka_unit_test(preprocess_gives_the_towers_pixels),
         cmocka_unit_test(embed_gives_the_reference_features),
         cmocka_unit_test(inspect_counts_what_is_there),
+        cmocka_unit_test(exported_models_go_together),
+        cmocka_unit_test(exports_that_are_refused),
         cmocka_unit_test(the_kernel_this_cpu_deserves),
         cmocka_unit_test(scenes_can_be_written_and_looked_at),
     };

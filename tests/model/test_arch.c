@@ -425,7 +425,7 @@ static void vary(pupil_rng *r, pupil_arch *a)
 static void everything_reads_back(void **state)
 {
     pupil_rng r = pupil_rng_at(1, PUPIL_STREAM_TEST, 0);
-    for (int i = 0; i < 450; i++) {
+    for (int i = 0; i < 180; i++) {
         pupil_arch a;
         GOOD(arch_of(published[i % PUPIL_COUNT(published)].json, &a));
         vary(&r, &a);

@@ -156,4 +156,17 @@ int pupil_conf_diff(const pupil_conf *a, const pupil_conf *b, pupil_buf *out);
 /** `pupil help config`: every key with type, default, range and sentence. */
 void pupil_conf_help(pupil_buf *out);
 
+/* ---- small files beside the settings ------------------------------------------------------------- */
+typedef struct {
+    char *key, *value; /* a list of values is "a, b, c" */
+    int line, column;
+} pupil_pair;
+typedef struct {
+    pupil_pair *pair;
+    int64_t n, cap;
+} pupil_pairs;
+/** A YAML file of one level, `key: value`. PUPIL_EUSER with "file:line:column: ..." */
+int pupil_pairs_load(const char *path, pupil_pairs *ret);
+void pupil_pairs_free(pupil_pairs *p);
+
 #endif

@@ -80,6 +80,10 @@ int pupil_dataset_caption(pupil_dataset *d, pupil_split split, int64_t i, int k,
 /** Stable key of a sample ("scene-000017", the tar's member key). Owned by the caller. */
 int pupil_dataset_key(pupil_dataset *d, pupil_split split, int64_t i, char **ret);
 
+/** Sample keys that lie beside a matrix of embeddings: DIR/keys.txt, one a line, or DIR/keys.json, a list of texts. Each is
+ *  appended to `keys` with the NUL that ends it; none is empty. PUPIL_ENOTFOUND: neither is there. */
+int pupil_keys_read(const char *dir, pupil_buf *keys, int64_t *ret_n);
+
 /* ---- the order of an epoch ---------------------------------------------------------------------- */
 /** Blocks of `block` samples are permuted, then samples are permuted inside windows of `window` permuted
  *  blocks; a part-filled last block comes last. A pure function of (seed, epoch, position). */

@@ -48,6 +48,14 @@ int pupil_role_run(const pupil_conf *conf, bool again);
  *  model_dir: model.safetensors + config.json. Not collective. */
 int pupil_role_embed(const char *model_dir, const char *in, const char *out);
 
+/** `pupil cache import`: fill cache.dir from n sources of embeddings that were made elsewhere (see pupil_embeddings_open();
+ *  a folder of .npy files has its keys beside them, pupil_keys_read()). What must be told of the teacher comes from the
+ *  files' attributes or from the YAML file `provenance` (NULL: none). Every row is checked before anything is written;
+ *  an import that was cut short goes on. Not collective.
+ *  PUPIL_EUSER: rows and samples do not fit together, or the provenance is wrong | PUPIL_ENUMERIC | PUPIL_EFORMAT naming
+ *  file, row and key | PUPIL_EMISMATCH: cache.dir holds another cache | PUPIL_ESTOP. */
+int pupil_role_import(const pupil_conf *conf, const char *const *from, int n, const char *provenance);
+
 /** How a tower of this architecture wants its pixels. Not collective. */
 pupil_preprocess pupil_role_preprocess(const pupil_arch *a);
 

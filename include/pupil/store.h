@@ -142,6 +142,33 @@ int pupil_cache_verify(pupil_cache *c, pupil_buf *problems, int64_t *ret_n);
  *  the next run computes their blocks again. */
 int pupil_cache_drop_broken(pupil_cache *c, int64_t *ret_n);
 
+/** The identity's "key: value" lines, sorted; borrowed. */
+const char *pupil_cache_identity(const pupil_cache *c);
+/** The value of `key` in such lines, owned by the caller; NULL if it is not there. */
+char *pupil_identity_get(const char *lines, const char *key);
+
+/* ---- embeddings that another program made ---------------------------------------------------------- */
+/** A source is an HDF5 file or a folder of .npy files, N rows, in any order of samples:
+ *    HDF5     datasets image_embeddings and text_embeddings [N, dim], float16 or float32, little endian, in any layout
+ *             that is wholly stored in the file; keys [N], text of fixed or variable length; attributes of / tell of the teacher
+ *    folder   image_embeddings.npy and text_embeddings.npy, '<f2' or '<f4', C order; keys and the rest lie elsewhere
+ *  All sources together are one matrix of rows a side. Values are passed on unchecked. */
+typedef struct pupil_embeddings pupil_embeddings;
+/** `path`: n >= 1 sources, or folders of HDF5 files (*.h5, *.hdf5, by name). All must have the same dim. */
+int pupil_embeddings_open(const char *const *path, int n, pupil_embeddings **ret);
+void pupil_embeddings_free(pupil_embeddings **e);
+int64_t pupil_embeddings_rows(const pupil_embeddings *e);
+int64_t pupil_embeddings_dim(const pupil_embeddings *e);
+int64_t pupil_embeddings_sources(const pupil_embeddings *e);
+/** Path of source i, borrowed, and which rows are its. */
+const char *pupil_embeddings_source(const pupil_embeddings *e, int64_t i, int64_t *ret_first, int64_t *ret_rows);
+/** Rows first .. first+n-1 of side 0 (images) or 1 (texts), as float32. */
+int pupil_embeddings_read(pupil_embeddings *e, int side, int64_t first, int64_t n, float *out);
+/** Append the keys of source i, each ended by a NUL; none is empty. PUPIL_ENOTFOUND for a folder. */
+int pupil_embeddings_keys(pupil_embeddings *e, int64_t i, pupil_buf *text);
+/** Attribute `name` of source i: text, a number, or "0.5, 0.25" for up to 16 of them. PUPIL_ENOTFOUND. */
+int pupil_embeddings_attribute(pupil_embeddings *e, int64_t i, const char *name, char **ret);
+
 /* ---- tensors in an HDF5 file (checkpoints, embed, loss, preprocess) ------------------------------- */
 typedef enum { PUPIL_H5_F32, PUPIL_H5_F64, PUPIL_H5_I64, PUPIL_H5_U8 } pupil_h5_type;
 typedef struct pupil_h5 pupil_h5; /* an open file */

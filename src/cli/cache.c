@@ -1,6 +1,8 @@
-/* cache.c: what a teacher cache holds, and whether every byte of it is what was published. */
+/* cache.c: what a teacher cache holds, whether every byte of it is what was published, and embeddings that come
+ * from elsewhere. */
 #include "cli.h"
 
+#include "pupil/role.h"
 #include "pupil/store.h"
 
 static int cmd_ls(int argc, char **argv)
@@ -102,11 +104,47 @@ static int cmd_verify(int argc, char **argv)
     return worst;
 }
 
+static int cmd_import(int argc, char **argv)
+{
+    cli_list sets = {0}, from = {0};
+    const char *provenance = NULL;
+    const cli_option options[] = {
+        {"from", CLI_LIST, &from, "PATH", "an HDF5 file, a folder of them, or a folder of .npy files (repeatable)"},
+        {"provenance", CLI_TEXT, &provenance, "YAML", "what the files do not tell of the teacher themselves"},
+        {"set", CLI_LIST, &sets, "KEY=VALUE", "override one setting (repeatable)"},
+    };
+    const cli_spec spec = {"cache import",
+                           "CONF",
+                           "Fills cache.dir with embeddings that were made elsewhere, found by the keys of the training samples. All "
+                           "rows are checked\nbefore anything is written; the same command again goes on where it was stopped. "
+                           "`pupil help import` describes the files.",
+                           "pupil cache import conf/my.yaml --from features/",
+                           options,
+                           PUPIL_COUNT(options),
+                           1,
+                           1};
+    char **args;
+    int n, r = cli_parse(&spec, argc, argv, &args, &n);
+    pupil_conf *conf = NULL;
+    if (r == 0 && from.n == 0)
+        r = pupil_fail(PUPIL_EUSER, "pupil cache import: --from PATH is missing: the file or folder with the embeddings");
+    if (r == 0) r = cli_load_conf(args[0], &sets, &conf);
+    if (r == 0) {
+        pupil_signals_catch();
+        r = pupil_role_import(conf, from.item, from.n, provenance);
+    }
+    pupil_conf_free(&conf);
+    cli_list_free(&sets);
+    cli_list_free(&from);
+    return r;
+}
+
 int cmd_cache(int argc, char **argv)
 {
     static const cli_command verbs[] = {
         {"ls", cmd_ls, "what a cache is and how much of it is there"},
         {"verify", cmd_verify, "read every block, check every checksum"},
+        {"import", cmd_import, "a cache from embeddings that were made elsewhere"},
     };
     return cli_family("cache", verbs, PUPIL_COUNT(verbs), argc, argv);
 }

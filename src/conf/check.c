@@ -214,7 +214,7 @@ static void check_roles(check *k)
             wrong(k, schema[i].key, NULL, "missing, expected it: %s", schema[i].doc);
     if (!loss && c->loss.task <= 0 && !refused(k, "loss."))
         wrong(k, "loss.task.weight", NULL, "all losses are 0, expected at least one above 0");
-    if (loss && !c->teacher.dir)
+    if (loss && !c->teacher.dir && !c->cache.dir)
         wrong(k, "teacher.dir", loss, "missing, expected the teacher's folder, as %s is above 0", loss);
     if (loss && !c->cache.dir)
         wrong(k, "cache.dir", loss,

@@ -244,6 +244,10 @@ const pupil_cache_shape *pupil_cache_shape_of(const pupil_cache *c)
 {
     return &c->shape;
 }
+const char *pupil_cache_identity(const pupil_cache *c)
+{
+    return c->identity;
+}
 int64_t pupil_cache_blocks(const pupil_cache *c)
 {
     return c->blocks;

@@ -167,27 +167,48 @@ static bool stored_whole(hid_t file, const h5_set *s)
     }
 }
 
-int h5_set_open(hid_t file, const char *path, const char *name, h5_set *ret)
+/* Text of a variable length takes 16 bytes in its dataset, where addresses have 8: length, address, index. */
+static size_t stored_size(hid_t type)
 {
+    return H5Tis_variable_str(type) > 0 ? 16 : H5Tget_size(type);
+}
+
+int h5_set_open(hid_t file, const char *path, const char *name, h5_use use, h5_set *ret)
+{
+    enum { SLOTS = 12421, CHUNKS = 64 << 20 };
     h5_set s = {0};
     be_silent();
     hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
     H5Pset_elink_cb(access, refuse_link, NULL);
+    if (use == H5_ROWS) H5Pset_chunk_cache(access, SLOTS, CHUNKS, 0.75);
     s.set = H5Dopen2(file, name, access);
     int r = s.set < 0 ? h5_fail(PUPIL_ENOTFOUND, path, "there is no dataset %s", name) : 0;
     h5_drop(&access);
     if (r < 0) return r;
     s.type = H5Dget_type(s.set);
     s.plist = H5Dget_create_plist(s.set);
-    s.size = H5Tget_size(s.type);
-    if (!usual_number(s.type))
-        r = pupil_fail(PUPIL_EFORMAT, "%s: dataset %s does not hold numbers of a usual type", path, name);
+    s.size = stored_size(s.type);
+    if (use == H5_TEXT ? H5Tget_class(s.type) != H5T_STRING : !usual_number(s.type))
+        r = pupil_fail(PUPIL_EFORMAT, "%s: dataset %s does not hold %s", path, name,
+                       use == H5_TEXT ? "text" : "numbers of a usual type");
     if (r == 0) r = read_shape(&s, path, name);
     if (r == 0 && !stored_whole(file, &s))
         r = pupil_fail(PUPIL_EFORMAT, "%s: dataset %s is not wholly stored in this file", path, name);
     if (r < 0) h5_set_close(&s);
     else *ret = s;
     return r;
+}
+
+int h5_set_rows(const h5_set *s, hid_t memory, int64_t first, int64_t n, hid_t transfer, void *data)
+{
+    hsize_t at[8] = {(hsize_t)first}, count[8];
+    for (int i = 0; i < s->ndim; i++) count[i] = i ? (hsize_t)s->dim[i] : (hsize_t)n;
+    hid_t from = H5Dget_space(s->set), to = H5Screate_simple(s->ndim, count, NULL);
+    bool good = H5Sselect_hyperslab(from, H5S_SELECT_SET, at, NULL, count, NULL) >= 0 &&
+                H5Dread(s->set, memory, to, from, transfer, data) >= 0;
+    h5_drop(&to);
+    h5_drop(&from);
+    return good ? 0 : -1;
 }
 
 void h5_set_close(h5_set *s)
@@ -272,4 +293,35 @@ int h5_attr_read_text(hid_t file, const char *path, const char *name, char **ret
     h5_drop(&a);
     if (r == 0) *ret = text;
     return r;
+}
+
+/* One number, or up to 16 in a row, as "0.5, 0.25". */
+static int attr_numbers(hid_t a, hid_t type, const char *path, const char *name, char **ret)
+{
+    enum { MOST = 16 };
+    double x[MOST];
+    hid_t space = H5Aget_space(a), whole = H5Tget_class(type) == H5T_ENUM ? H5Tget_super(type) : H5Tcopy(type);
+    hssize_t n = H5Sget_simple_extent_npoints(space);
+    bool good = n >= 1 && n <= MOST && usual_number(whole) && H5Aread(a, H5T_NATIVE_DOUBLE, x) >= 0;
+    h5_drop(&whole);
+    h5_drop(&space);
+    if (!good)
+        return pupil_fail(PUPIL_EFORMAT, "%s: attribute %s is neither text nor up to %d numbers", path, name, MOST);
+    pupil_buf text = {0};
+    for (hssize_t i = 0; i < n; i++) pupil_buf_printf(&text, "%s%.9g", i ? ", " : "", x[i]);
+    *ret = text.s;
+    return 0;
+}
+
+int h5_attr_read_any(hid_t file, const char *path, const char *name, char **ret)
+{
+    be_silent();
+    hid_t a = H5Aopen(file, name, H5P_DEFAULT);
+    if (a < 0) return h5_fail(PUPIL_ENOTFOUND, path, "there is no attribute %s", name);
+    hid_t type = H5Aget_type(a);
+    bool text = H5Tget_class(type) == H5T_STRING;
+    int r = text ? 0 : attr_numbers(a, type, path, name, ret);
+    h5_drop(&type);
+    h5_drop(&a);
+    return text ? h5_attr_read_text(file, path, name, ret) : r;
 }

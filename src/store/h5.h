@@ -17,6 +17,9 @@ void h5_drop(hid_t *id);
 /** IEEE half, little endian, as h5py writes numpy's float16. Dropped by the caller. */
 hid_t h5_half(void);
 
+/** What a dataset is opened for: numbers read whole or by chunks; numbers read by rows, so that chunks are kept for
+ *  a while; text. */
+typedef enum { H5_NUMBERS, H5_ROWS, H5_TEXT } h5_use;
 /** What is known of a dataset once it has been found fit to read: its values are all in this file. */
 typedef struct {
     hid_t set, type, plist;
@@ -24,10 +27,12 @@ typedef struct {
     int64_t dim[8], n; /* n: elements */
     size_t size;       /* bytes an element */
 } h5_set;
-/** Open `name` and refuse what would make a reader allocate or believe too much: other than numbers, more
+/** Open `name` and refuse what would make a reader allocate or believe too much: another kind of values, more
  * than 8 dimensions, values in other files, values that were never written, more of them than the file's
  * bytes can hold. */
-int h5_set_open(hid_t file, const char *path, const char *name, h5_set *ret);
+int h5_set_open(hid_t file, const char *path, const char *name, h5_use use, h5_set *ret);
+/** Entries first .. first+n-1 of the first dimension. -1: call h5_fail(). */
+int h5_set_rows(const h5_set *s, hid_t memory, int64_t first, int64_t n, hid_t transfer, void *data);
 void h5_set_close(h5_set *s);
 
 /** Scalar attributes of the root group. */
@@ -35,5 +40,7 @@ int h5_attr_write(hid_t file, const char *path, const char *name, hid_t type, co
 int h5_attr_read_i64(hid_t file, const char *path, const char *name, int64_t *ret);
 int h5_attr_write_text(hid_t file, const char *path, const char *name, const char *text);
 int h5_attr_read_text(hid_t file, const char *path, const char *name, char **ret);
+/** Text, a number, or a short row of numbers, as text. */
+int h5_attr_read_any(hid_t file, const char *path, const char *name, char **ret);
 
 #endif

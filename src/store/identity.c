@@ -74,6 +74,13 @@ const char *identity_value(const char *text, const char *key, size_t *ret_len)
     return NULL;
 }
 
+char *pupil_identity_get(const char *lines, const char *key)
+{
+    size_t n;
+    const char *value = identity_value(lines, key, &n);
+    return value ? pupil_format("%.*s", (int)n, value) : NULL;
+}
+
 /* The part of a value that tells it from another: from a little before the first difference. */
 static void add_excerpt(pupil_buf *out, const char *s, size_t len, size_t same)
 {

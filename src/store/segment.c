@@ -100,7 +100,7 @@ static int check_attributes(const seg_file *f, const pupil_cache_shape *s, const
 static int check_numbers(const seg_file *f, const char *name, const int64_t *want, int64_t n)
 {
     h5_set set;
-    PUPIL_TRY(h5_set_open(f->file, f->path, name, &set));
+    PUPIL_TRY(h5_set_open(f->file, f->path, name, H5_NUMBERS, &set));
     int64_t *got = pupil_alloc((size_t)n * sizeof *got);
     bool same = set.ndim == 1 && set.n == n &&
                 H5Dread(set.set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, got) >= 0 &&
@@ -113,7 +113,7 @@ static int check_numbers(const seg_file *f, const char *name, const int64_t *wan
 static int open_side(seg_file *f, const pupil_cache_shape *s, int64_t n, int side)
 {
     h5_set set;
-    PUPIL_TRY(h5_set_open(f->file, f->path, set_name[side], &set));
+    PUPIL_TRY(h5_set_open(f->file, f->path, set_name[side], H5_NUMBERS, &set));
     hsize_t chunk[3] = {0};
     hid_t type = value_type(s);
     bool fits = set.ndim == 3 && set.dim[0] == n && set.dim[1] == s->block && set.dim[2] == s->dim &&

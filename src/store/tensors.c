@@ -98,7 +98,7 @@ int pupil_h5_write(pupil_h5 *h, const char *name, pupil_h5_type type, int ndim, 
 int pupil_h5_shape(pupil_h5 *h, const char *name, int *ret_ndim, int64_t ret_dims[8])
 {
     h5_set s;
-    PUPIL_TRY(h5_set_open(h->file, h->path, name, &s));
+    PUPIL_TRY(h5_set_open(h->file, h->path, name, H5_NUMBERS, &s));
     *ret_ndim = s.ndim;
     memcpy(ret_dims, s.dim, (size_t)s.ndim * sizeof *ret_dims);
     h5_set_close(&s);
@@ -117,7 +117,7 @@ static bool converts(const h5_set *s, pupil_h5_type type)
 int pupil_h5_read(pupil_h5 *h, const char *name, pupil_h5_type type, int64_t n, void *data)
 {
     h5_set s;
-    PUPIL_TRY(h5_set_open(h->file, h->path, name, &s));
+    PUPIL_TRY(h5_set_open(h->file, h->path, name, H5_NUMBERS, &s));
     int r = 0;
     if (s.n != n)
         r = pupil_fail(PUPIL_EFORMAT, "%s: dataset %s holds %lld numbers, %lld were expected", h->path, name,

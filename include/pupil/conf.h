@@ -38,6 +38,13 @@ typedef struct {
 } pupil_conf_scenes;
 
 typedef struct {
+    bool crop;           /* name: whole | random_resized_crop */
+    double scale_min, scale_max, ratio_min, ratio_max;
+    bool flip;
+    int64_t seed;
+} pupil_conf_view;
+
+typedef struct {
     pupil_source source;
     pupil_conf_scenes scenes;
     pupil_strings train, test;                /* webdataset: tar paths, with {000..123} braces */
@@ -45,6 +52,7 @@ typedef struct {
     int64_t block;                            /* samples a block: the unit of shuffling and of the cache */
     int64_t window;                           /* blocks shuffled together */
     bool skip_bad;                            /* on_error: skip | stop */
+    pupil_conf_view view;                     /* of training pictures */
 } pupil_conf_data;
 
 typedef struct {

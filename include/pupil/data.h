@@ -18,9 +18,9 @@ typedef struct {
 void pupil_image_free(pupil_image *im);
 
 /** Decode JPEG, PNG or WebP bytes to RGB as Pillow's convert("RGB") does: grey is spread, palette looked
- *  up, alpha dropped (`on_white`: composited on white instead), CMYK by Pillow's formula, 16-bit grey
- *  clipped, EXIF orientation ignored. Refuses more than 2^28 pixels. PUPIL_EFORMAT; reason without a name. */
-int pupil_image_decode(const void *bytes, size_t n, bool on_white, pupil_image *ret);
+ *  up, alpha dropped, CMYK by Pillow's formula, 16-bit grey clipped, EXIF orientation ignored. Refuses more
+ *  than 2^28 pixels. PUPIL_EFORMAT; reason without a name. */
+int pupil_image_decode(const void *bytes, size_t n, pupil_image *ret);
 /** PNG file bytes (RGB, 8 bit) into `out`. */
 int pupil_image_encode_png(const pupil_image *im, pupil_buf *out);
 
@@ -53,11 +53,14 @@ typedef struct {
     int x, y, w, h; /* the box, in pixels of the decoded picture */
     bool whole, flip; /* whole: no box, the tower's own resize mode */
 } pupil_view;
+pupil_view_recipe pupil_view_of_conf(const pupil_conf_view *c);
 /** View `view` of sample `sample`, a picture of w x h pixels. Pure. */
 pupil_view pupil_view_at(const pupil_view_recipe *r, int64_t sample, int64_t view, int w, int h);
-/** As pupil_preprocess_u8() of the box alone, resized to size x size whatever its shape, then mirrored. */
+/** A box of the picture is cut out and resized to size x size whatever its shape; the whole picture goes through
+ *  pupil_preprocess_u8(). Then mirrored if the view says so. */
 int pupil_preprocess_view(const pupil_preprocess *p, const pupil_image *im, const pupil_view *v, uint8_t *out);
-/** "whole picture", or "random_resized_crop scale=0.9,1 ratio=0.75,1.3333333 flip=no seed=1", for identities. */
+/** "whole picture", "whole picture flip=yes seed=1" or "random_resized_crop scale=0.9,1 ratio=0.75,1.3333333333 flip=no
+ *  seed=1", for identities. */
 void pupil_view_text(const pupil_view_recipe *r, pupil_buf *out);
 
 /* ---- data sets ---------------------------------------------------------------------------------- */

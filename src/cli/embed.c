@@ -49,7 +49,7 @@ static int preprocess_one(const pupil_preprocess *p, const char *path, uint8_t *
     size_t n = 0;
     pupil_image im = {0};
     PUPIL_TRY(pupil_read_file(path, 0, &bytes, &n));
-    int r = pupil_image_decode(bytes, n, false, &im);
+    int r = pupil_image_decode(bytes, n, &im);
     if (r == 0) r = pupil_preprocess_u8(p, &im, u8);
     if (r == 0) pupil_preprocess_normalize(p, u8, out);
     pupil_image_free(&im);

@@ -168,6 +168,27 @@ static void check_tars(check *k)
     check_questions(k);
 }
 
+static void check_view(check *k)
+{
+    static const char *const of_boxes[] = {"data.view.scale_min", "data.view.scale_max", "data.view.ratio_min",
+                                           "data.view.ratio_max"};
+    const pupil_conf_view *v = &k->c->data.view;
+    if (refused(k, "data.view.name")) return;
+    for (int i = 0; i < PUPIL_COUNT(of_boxes) && !v->crop; i++)
+        if (given(k, of_boxes[i]))
+            wrong(k, of_boxes[i], NULL,
+                  "given, but data.view.name is whole; expected data.view.name: random_resized_crop");
+    if (!v->crop && !v->flip && given(k, "data.view.seed"))
+        wrong(k, "data.view.seed", NULL,
+              "given, but nothing is drawn; expected data.view.name: random_resized_crop or data.view.flip: true");
+    if (v->scale_min > v->scale_max)
+        wrong(k, "data.view.scale_min", "data.view.scale_max", "%g, expected at most scale_max (%g)", v->scale_min,
+              v->scale_max);
+    if (v->ratio_min > v->ratio_max)
+        wrong(k, "data.view.ratio_min", "data.view.ratio_max", "%g, expected at most ratio_max (%g)", v->ratio_min,
+              v->ratio_max);
+}
+
 static void check_data(check *k)
 {
     bool scenes = k->c->data.source == PUPIL_SOURCE_SCENES;
@@ -182,6 +203,7 @@ static void check_data(check *k)
                   scenes ? "scenes" : "webdataset", scenes ? "webdataset" : "scenes");
     }
     if (!scenes) check_tars(k);
+    check_view(k);
     if (k->c->tokenizer.merges && given(k, "tokenizer.vocab_size"))
         wrong(k, "tokenizer.vocab_size", "tokenizer.merges",
               "given beside tokenizer.merges, expected one of them: the merges file has its own size");

@@ -45,6 +45,9 @@ static bool hidden(const pupil_conf *c, const field *f)
     bool scenes = c->data.source == PUPIL_SOURCE_SCENES;
     for (int i = 0; i < PUPIL_COUNT(tars) && scenes; i++)
         if (!strncmp(f->key, tars[i], strlen(tars[i]))) return true;
+    const pupil_conf_view *v = &c->data.view;
+    if (!v->crop && (!strncmp(f->key, "data.view.scale_", 16) || !strncmp(f->key, "data.view.ratio_", 16))) return true;
+    if (!v->crop && !v->flip && !strcmp(f->key, "data.view.seed")) return true;
     return (!c->teacher.train_here && !strncmp(f->key, "teacher.train.", 14)) ||
            (!scenes && !strncmp(f->key, "data.scenes.", 12)) ||
            (c->tokenizer.merges && !strcmp(f->key, "tokenizer.vocab_size"));

@@ -24,10 +24,10 @@ int image_room(int64_t w, int64_t h, size_t n, int64_t densest, pupil_image *ret
     return 0;
 }
 
-int pupil_image_decode(const void *bytes, size_t n, bool on_white, pupil_image *ret)
+int pupil_image_decode(const void *bytes, size_t n, pupil_image *ret)
 {
     if (image_is_jpeg(bytes, n)) return image_decode_jpeg(bytes, n, ret);
-    if (image_is_png(bytes, n)) return image_decode_png(bytes, n, on_white, ret);
-    if (image_is_webp(bytes, n)) return image_decode_webp(bytes, n, on_white, ret);
+    if (image_is_png(bytes, n)) return image_decode_png(bytes, n, ret);
+    if (image_is_webp(bytes, n)) return image_decode_webp(bytes, n, ret);
     return pupil_fail(PUPIL_EFORMAT, "neither JPEG, PNG nor WebP");
 }

@@ -8,17 +8,12 @@
  * is the most pixels that one byte of this kind of file can hold: a header that claims more lies, and nothing
  * is allocated. */
 int image_room(int64_t w, int64_t h, size_t n, int64_t densest, pupil_image *ret);
-/* c over white at opacity a, rounded to nearest. */
-static inline uint8_t image_on_white(uint8_t c, uint8_t a)
-{
-    return (uint8_t)((c * a + 255 * (255 - a) + 127) / 255);
-}
 
 bool image_is_jpeg(const uint8_t *bytes, size_t n);
 bool image_is_png(const uint8_t *bytes, size_t n);
 bool image_is_webp(const uint8_t *bytes, size_t n);
 int image_decode_jpeg(const uint8_t *bytes, size_t n, pupil_image *ret);
-int image_decode_png(const uint8_t *bytes, size_t n, bool on_white, pupil_image *ret);
-int image_decode_webp(const uint8_t *bytes, size_t n, bool on_white, pupil_image *ret);
+int image_decode_png(const uint8_t *bytes, size_t n, pupil_image *ret);
+int image_decode_webp(const uint8_t *bytes, size_t n, pupil_image *ret);
 
 #endif

@@ -11,14 +11,14 @@
 /* Deflate cannot do better than 1032 bytes out of one, and a pixel may be one bit. */
 #define PIXELS_A_BYTE (1032 * 8)
 
-typedef enum { GREY, GREY16, INDEX, GREY_ALPHA, RGB, RGBA } row_kind;
+typedef enum { GREY, GREY16, INDEX, RGB } row_kind;
 
 typedef struct {
     png_structp png;
     png_infop info;
     const uint8_t *bytes;
     size_t n, at;
-    bool ended, whole, on_white; /* ended: asked for more than the file has; whole: all rows are decoded */
+    bool ended, whole; /* ended: asked for more than the file has; whole: all rows are decoded */
     pupil_image im;
     uint8_t *rows;
     uint8_t palette[256][3];
@@ -51,17 +51,11 @@ static void take(png_structp png, png_bytep to, size_t n)
 static void read_palette(decoder *d)
 {
     png_colorp colors = NULL;
-    png_bytep alpha = NULL;
-    int n = 0, nalpha = 0;
+    int n = 0;
     for (int i = 0; i < 256; i++) memset(d->palette[i], i, 3);
     png_get_PLTE(d->png, d->info, &colors, &n);
-    if (d->on_white) png_get_tRNS(d->png, d->info, &alpha, &nalpha, NULL);
-    for (int i = 0; i < n; i++) {
-        uint8_t a = i < nalpha ? alpha[i] : 255, *to = d->palette[i];
-        to[0] = image_on_white(colors[i].red, a);
-        to[1] = image_on_white(colors[i].green, a);
-        to[2] = image_on_white(colors[i].blue, a);
-    }
+    for (int i = 0; i < n; i++)
+        memcpy(d->palette[i], (uint8_t[]){colors[i].red, colors[i].green, colors[i].blue}, 3);
 }
 
 static row_kind arrange(decoder *d)
@@ -76,10 +70,8 @@ static row_kind arrange(decoder *d)
     }
     if (depth == 16) png_set_strip_16(png);
     if (type == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(png);
-    bool keyed = d->on_white && png_get_valid(png, d->info, PNG_INFO_tRNS);
-    if (keyed) png_set_tRNS_to_alpha(png);
-    bool alpha = keyed || (type & PNG_COLOR_MASK_ALPHA);
-    return type & PNG_COLOR_MASK_COLOR ? (alpha ? RGBA : RGB) : (alpha ? GREY_ALPHA : GREY);
+    png_set_strip_alpha(png);
+    return type & PNG_COLOR_MASK_COLOR ? RGB : GREY;
 }
 
 static void to_rgb(const decoder *d, row_kind kind, const uint8_t *in, uint8_t *out)
@@ -89,11 +81,6 @@ static void to_rgb(const decoder *d, row_kind kind, const uint8_t *in, uint8_t *
     case RGB:
         memcpy(out, in, (size_t)w * 3);
         break;
-    case RGBA:
-        for (int x = 0; x < w; x++)
-            for (int k = 0; k < 3; k++)
-                out[3 * x + k] = d->on_white ? image_on_white(in[4 * x + k], in[4 * x + 3]) : in[4 * x + k];
-        break;
     case INDEX:
         for (int x = 0; x < w; x++) memcpy(out + 3 * x, d->palette[in[x]], 3);
         break;
@@ -102,10 +89,6 @@ static void to_rgb(const decoder *d, row_kind kind, const uint8_t *in, uint8_t *
         break;
     case GREY16:
         for (int x = 0; x < w; x++) memset(out + 3 * x, in[2 * x] ? 255 : in[2 * x + 1], 3);
-        break;
-    case GREY_ALPHA:
-        for (int x = 0; x < w; x++)
-            memset(out + 3 * x, d->on_white ? image_on_white(in[2 * x], in[2 * x + 1]) : in[2 * x], 3);
         break;
     }
 }
@@ -140,12 +123,11 @@ bool image_is_png(const uint8_t *bytes, size_t n)
     return n >= 8 && png_sig_cmp(bytes, 0, 8) == 0;
 }
 
-int image_decode_png(const uint8_t *bytes, size_t n, bool on_white, pupil_image *ret)
+int image_decode_png(const uint8_t *bytes, size_t n, pupil_image *ret)
 {
     decoder *const d = pupil_alloc(sizeof *d);
     d->bytes = bytes;
     d->n = n;
-    d->on_white = on_white;
     d->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, d, give_up, pass_over);
     PUPIL_REQUIRE(d->png);
     d->info = png_create_info_struct(d->png);

@@ -14,19 +14,7 @@ bool image_is_webp(const uint8_t *bytes, size_t n)
     return n >= 12 && memcmp(bytes, "RIFF", 4) == 0 && memcmp(bytes + 8, "WEBP", 4) == 0;
 }
 
-/* Decode RGBA and lay it on white, a row at a time to RGB. */
-static bool decode_on_white(const uint8_t *bytes, size_t n, pupil_image *im)
-{
-    size_t pixels = (size_t)im->w * (size_t)im->h;
-    uint8_t *rgba = pupil_alloc(pixels * 4);
-    bool ok = WebPDecodeRGBAInto(bytes, n, rgba, pixels * 4, im->w * 4) != NULL;
-    for (size_t i = 0; ok && i < pixels; i++)
-        for (size_t k = 0; k < 3; k++) im->rgb[3 * i + k] = image_on_white(rgba[4 * i + k], rgba[4 * i + 3]);
-    pupil_free(&rgba);
-    return ok;
-}
-
-int image_decode_webp(const uint8_t *bytes, size_t n, bool on_white, pupil_image *ret)
+int image_decode_webp(const uint8_t *bytes, size_t n, pupil_image *ret)
 {
     WebPBitstreamFeatures f;
     if (u32le(bytes + 4) + 8 > n)
@@ -36,10 +24,7 @@ int image_decode_webp(const uint8_t *bytes, size_t n, bool on_white, pupil_image
     if (f.has_animation) return pupil_fail(PUPIL_EFORMAT, "WebP: an animation, not a picture");
     pupil_image im;
     PUPIL_TRY(image_room(f.width, f.height, n, INT64_MAX, &im)); /* one colour takes 26 bytes at any size */
-    bool ok = on_white && f.has_alpha
-                  ? decode_on_white(bytes, n, &im)
-                  : WebPDecodeRGBInto(bytes, n, im.rgb, (size_t)im.w * (size_t)im.h * 3, im.w * 3) != NULL;
-    if (!ok) {
+    if (!WebPDecodeRGBInto(bytes, n, im.rgb, (size_t)im.w * (size_t)im.h * 3, im.w * 3)) {
         pupil_image_free(&im);
         return pupil_fail(PUPIL_EFORMAT, "WebP: damaged picture data");
     }

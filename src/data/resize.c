@@ -79,6 +79,13 @@ static void axis_free(axis *a)
     pupil_free(&a->weight);
 }
 
+/* Pixels to be read: a picture, or a box of one. */
+typedef struct {
+    const uint8_t *rgb;
+    size_t stride;
+    int w, h;
+} pixels;
+
 /* ---- the two passes ----------------------------------------------------------------------------- */
 /* to[i] = sum over taps of weight[t] * from[t * stride + i], i = 0 .. n-1, rounded and clipped to a byte. */
 CLONES static void weigh(const uint8_t *from, size_t stride, const int32_t *weight, int taps, int n,
@@ -147,18 +154,18 @@ static void turn_back(const uint8_t *turned, int rows, int n, uint8_t *out, size
 }
 
 /* Rows y0 .. y1-1 of the picture, resampled along x into out[y1 - y0][3 * x->n]. */
-static void along_rows(const pupil_image *im, const axis *x, int y0, int y1, uint8_t *out)
+static void along_rows(const pixels *im, const axis *x, int y0, int y1, uint8_t *out)
 {
     int x0 = im->w, x1 = 0;
     for (int i = 0; i < x->n; i++) {
         x0 = PUPIL_MIN(x0, x->from[i]);
         x1 = PUPIL_MAX(x1, x->from[i] + x->taps[i]);
     }
-    size_t in_stride = (size_t)im->w * 3, out_stride = (size_t)x->n * 3;
+    size_t out_stride = (size_t)x->n * 3;
     uint8_t *in16 = pupil_alloc((size_t)(x1 - x0) * 3 * LANES), *out16 = pupil_alloc(out_stride * LANES);
     for (int y = y0; y < y1; y += LANES) {
         int rows = PUPIL_MIN(LANES, y1 - y);
-        turn(im->rgb + (size_t)y * in_stride + (size_t)x0 * 3, in_stride, rows, (x1 - x0) * 3, in16);
+        turn(im->rgb + (size_t)y * im->stride + (size_t)x0 * 3, im->stride, rows, (x1 - x0) * 3, in16);
         for (int i = 0; i < x->n; i++)
             weigh(in16 + (size_t)(x->from[i] - x0) * 3 * LANES, 3 * LANES,
                   x->weight + (size_t)i * (size_t)x->most, x->taps[i], 3 * LANES,
@@ -171,7 +178,7 @@ static void along_rows(const pupil_image *im, const axis *x, int y0, int y1, uin
 
 /* The part [x0, x0+nx) x [y0, y0+ny) of the picture resized to w x h, into `out`, rows `stride` bytes apart.
  */
-static void resize_part(const pupil_image *im, bool bilinear, int64_t w, int64_t h, int64_t x0, int nx,
+static void resize_part(const pixels *im, bool bilinear, int64_t w, int64_t h, int64_t x0, int nx,
                         int64_t y0, int ny, uint8_t *out, size_t stride)
 {
     axis x = axis_new(bilinear, im->w, w, x0, nx), y = axis_new(bilinear, im->h, h, y0, ny);
@@ -185,8 +192,7 @@ static void resize_part(const pupil_image *im, bool bilinear, int64_t w, int64_t
     uint8_t *mid = pupil_alloc((size_t)(last - first) * row);
     if (same_w)
         for (int r = first; r < last; r++)
-            memcpy(mid + (size_t)(r - first) * row, im->rgb + ((size_t)r * (size_t)im->w + (size_t)x0) * 3,
-                   row);
+            memcpy(mid + (size_t)(r - first) * row, im->rgb + (size_t)r * im->stride + (size_t)x0 * 3, row);
     else along_rows(im, &x, first, last, mid);
     for (int i = 0; i < ny; i++) {
         if (same_h) memcpy(out + (size_t)i * stride, mid + (size_t)i * row, row);
@@ -214,8 +220,9 @@ static int64_t half(int64_t d)
     return d / 2 + (d % 2 && d / 2 % 2);
 }
 
-int pupil_preprocess_u8(const pupil_preprocess *p, const pupil_image *im, uint8_t *out)
+int pupil_preprocess_u8(const pupil_preprocess *p, const pupil_image *picture, uint8_t *out)
 {
+    const pixels whole = {picture->rgb, (size_t)picture->w * 3, picture->w, picture->h}, *im = &whole;
     int s = p->size;
     size_t stride = (size_t)s * 3;
     int64_t w = s, h = s;
@@ -243,6 +250,31 @@ int pupil_preprocess_u8(const pupil_preprocess *p, const pupil_image *im, uint8_
     }
     }
     return pupil_fail(PUPIL_EUSER, "resize mode %d is not known", (int)p->mode);
+}
+
+static void mirror(uint8_t *rgb, int size)
+{
+    for (int y = 0; y < size; y++, rgb += 3 * size)
+        for (int a = 0, b = size - 1; a < b; a++, b--) {
+            uint8_t t[3];
+            memcpy(t, rgb + 3 * a, 3);
+            memcpy(rgb + 3 * a, rgb + 3 * b, 3);
+            memcpy(rgb + 3 * b, t, 3);
+        }
+}
+
+int pupil_preprocess_view(const pupil_preprocess *p, const pupil_image *im, const pupil_view *v, uint8_t *out)
+{
+    if (v->whole) {
+        PUPIL_TRY(pupil_preprocess_u8(p, im, out));
+    } else {
+        PUPIL_REQUIRE(v->x >= 0 && v->y >= 0 && v->w > 0 && v->h > 0 && v->w <= im->w - v->x && v->h <= im->h - v->y);
+        size_t stride = (size_t)im->w * 3;
+        const pixels box = {im->rgb + (size_t)v->y * stride + (size_t)v->x * 3, stride, v->w, v->h};
+        resize_part(&box, p->bilinear, p->size, p->size, 0, p->size, 0, p->size, out, (size_t)p->size * 3);
+    }
+    if (v->flip) mirror(out, p->size);
+    return 0;
 }
 
 void pupil_preprocess_normalize(const pupil_preprocess *p, const uint8_t *u8, float *out)

@@ -179,7 +179,7 @@ int tars_image(tars *t, int64_t i, pupil_image *ret)
     PUPIL_TRY(open_tar(t, k, &fd));
     void *bytes = pupil_alloc(s->bytes);
     int r = read_at(t->path[k], fd, s->at, bytes, s->bytes);
-    if (r == 0) r = pupil_context(pupil_image_decode(bytes, s->bytes, false, ret), "%s: %s", t->path[k], key);
+    if (r == 0) r = pupil_context(pupil_image_decode(bytes, s->bytes, ret), "%s: %s", t->path[k], key);
     pupil_free(&bytes);
     return r;
 }

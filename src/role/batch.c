@@ -28,18 +28,32 @@ void batch_free(batch *b)
     pupil_free(&b->u8);
 }
 
-int batch_images(batch *b, const job *j, const pupil_arch *a, pupil_split split, const int64_t *sample, int64_t n)
+static int load_images(batch *b, const job *j, const pupil_arch *a, pupil_split split, const pupil_view_recipe *recipe,
+                       const int64_t *sample, int64_t n)
 {
     pupil_preprocess p = pupil_role_preprocess(a);
     for (int64_t i = 0; i < n; i++) {
         pupil_image im;
         PUPIL_TRY(pupil_dataset_image(j->data, split, sample[i], &im));
-        int r = pupil_preprocess_u8(&p, &im, b->u8);
+        pupil_view v = pupil_view_at(recipe, sample[i], 0, im.w, im.h);
+        int r = pupil_preprocess_view(&p, &im, &v, b->u8);
         pupil_image_free(&im);
         if (r < 0) return pupil_context(r, "sample %lld", (long long)sample[i]);
         pupil_preprocess_normalize(&p, b->u8, b->images + i * b->pixels);
     }
     return 0;
+}
+
+int batch_images(batch *b, const job *j, const pupil_arch *a, pupil_split split, const int64_t *sample, int64_t n)
+{
+    static const pupil_view_recipe whole;
+    return load_images(b, j, a, split, &whole, sample, n);
+}
+
+int batch_views(batch *b, const job *j, const pupil_arch *a, const int64_t *sample, int64_t n)
+{
+    pupil_view_recipe recipe = pupil_view_of_conf(&j->conf->data.view);
+    return load_images(b, j, a, PUPIL_TRAIN, &recipe, sample, n);
 }
 
 static void append_text(batch *b, int64_t i, const char *text)

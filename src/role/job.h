@@ -51,7 +51,9 @@ typedef struct {
 } batch;
 void batch_new(batch *b, const pupil_tokenizer *tok, const pupil_arch *a, int64_t room);
 void batch_free(batch *b);
+/* Whole pictures, to be scored | training samples in the view that data.view draws, for students and teachers alike. */
 int batch_images(batch *b, const job *j, const pupil_arch *a, pupil_split split, const int64_t *sample, int64_t n);
+int batch_views(batch *b, const job *j, const pupil_arch *a, const int64_t *sample, int64_t n);
 int batch_captions(batch *b, const job *j, pupil_split split, const int64_t *sample, int64_t n);
 void batch_texts(batch *b, const char *const *text, int64_t n);
 

@@ -175,18 +175,20 @@ void job_close(job *j)
 static void add_identity(const job *j, pupil_identity *id)
 {
     const pupil_conf *c = j->conf;
-    pupil_buf arch = {0}, pre = {0};
+    pupil_buf arch = {0}, pre = {0}, view = {0};
     char hex[65];
     pupil_arch_to_json(&j->teacher_arch, &arch);
     pupil_sha256_of(arch.s, arch.len, hex);
     pupil_preprocess p = pupil_role_preprocess(&j->teacher_arch);
+    pupil_view_recipe recipe = pupil_view_of_conf(&c->data.view);
     pupil_preprocess_text(&p, &pre);
+    pupil_view_text(&recipe, &view);
     pupil_identity_add(id, "format", "1");
     pupil_identity_add(id, "teacher.weights", "%s", j->teacher_digest);
     pupil_identity_add(id, "teacher.architecture", "%s", hex);
     pupil_identity_add(id, "teacher.logit_scale", "%.9g", j->teacher_scale);
     pupil_identity_add(id, "preprocess", "%s", pre.s);
-    pupil_identity_add(id, "view", "whole picture");
+    pupil_identity_add(id, "view", "%s", view.s);
     pupil_identity_add(id, "tokenizer", "%s", j->teacher_tok_digest);
     pupil_identity_add(id, "data", "%s", j->data_digest);
     pupil_identity_add(id, "samples", "%lld", (long long)pupil_dataset_count(j->data, PUPIL_TRAIN));
@@ -195,6 +197,7 @@ static void add_identity(const job *j, pupil_identity *id)
     pupil_identity_add(id, "dtype", "%s", c->cache.dtype == PUPIL_DTYPE_F32 ? "f32" : "f16");
     pupil_buf_free(&arch);
     pupil_buf_free(&pre);
+    pupil_buf_free(&view);
 }
 
 /* Weights' digest and logit scale of the finished teacher. */

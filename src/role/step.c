@@ -41,7 +41,7 @@ static int load_slots(trainer *t)
     for (int64_t k = 0; k < t->slots && r == 0; k++) {
         for (int64_t i = 0; i < t->rows; i++)
             sample[i] = pupil_order_sample(&t->order, epoch, pos + (t->first + k) * t->rows + i);
-        r = batch_images(&t->b[k], t->j, &t->arch, PUPIL_TRAIN, sample, t->rows);
+        r = batch_views(&t->b[k], t->j, &t->arch, sample, t->rows);
         if (r == 0) r = batch_captions(&t->b[k], t->j, PUPIL_TRAIN, sample, t->rows);
         if (r == 0 && t->cache) r = load_teacher(t, sample, t->rows, k * t->rows);
     }

@@ -82,7 +82,7 @@ static int forward_block(teacher *t, int64_t block)
     for (int64_t at = 0; at < rows; at += t->run) {
         int64_t n = PUPIL_MIN(t->run, rows - at);
         for (int64_t i = 0; i < n; i++) sample[i] = first + at + i;
-        PUPIL_TRY(batch_images(&t->b, j, &j->teacher_arch, PUPIL_TRAIN, sample, n));
+        PUPIL_TRY(batch_views(&t->b, j, &j->teacher_arch, sample, n));
         PUPIL_TRY(batch_captions(&t->b, j, PUPIL_TRAIN, sample, n));
         pupil_image_forward(t->clip, t->weights, t->acts, t->scratch, t->b.images, n, t->image + at * dim);
         pupil_text_forward(t->clip, t->weights, t->acts, t->scratch, t->b.ids, t->b.cu, n, t->text + at * dim);

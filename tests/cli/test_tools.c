@@ -75,7 +75,7 @@ static void preprocess_gives_the_towers_pixels(void **state)
         uint8_t u8[ONE];
         pupil_image im;
         GOOD(pupil_read_file(file[i], 0, &bytes, &n));
-        GOOD(pupil_image_decode(bytes, n, false, &im));
+        GOOD(pupil_image_decode(bytes, n, &im));
         GOOD(pupil_preprocess_u8(&pre, &im, u8));
         pupil_preprocess_normalize(&pre, u8, want + i * ONE);
         pupil_image_free(&im);

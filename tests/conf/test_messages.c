@@ -188,6 +188,14 @@ static void data(void **state)
          "f.yaml:3:70: data.vqa_train.annotations: missing, expected the answers to these questions\n"
          "f.yaml:3:70: data.vqa_test.questions: missing, expected questions about both splits, or about "
          "neither\n"},
+        {BASE "data: {view: {scale_min: 0.5, seed: 2}}\n",
+         "f.yaml:3:26: data.view.scale_min: given, but data.view.name is whole; expected data.view.name: "
+         "random_resized_crop\n"
+         "f.yaml:3:37: data.view.seed: given, but nothing is drawn; expected data.view.name: random_resized_crop "
+         "or data.view.flip: true\n"},
+        {BASE "data.view: {name: random_resized_crop, scale_min: 0.5, scale_max: 0.4, ratio_min: 2}\n",
+         "f.yaml:3:51: data.view.scale_min: 0.5, expected at most scale_max (0.4)\n"
+         "f.yaml:3:83: data.view.ratio_min: 2, expected at most ratio_max (1.33333)\n"},
         {BASE "tokenizer: {merges: m, vocab_size: 600}\n",
          "f.yaml:3:36: tokenizer.vocab_size: given beside tokenizer.merges, expected one of them: the merges "
          "file has "

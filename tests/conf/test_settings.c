@@ -154,6 +154,8 @@ static void round_trip(void **state)
         BASE
         "student: {model: {act: quick_gelu}, train: {lr: 1.2345678901234567e-05, seed: 999999999999999}}\n",
         NULL);
+    round_trip_of(BASE "data: {view: {flip: true, seed: 3}}\n", NULL);
+    round_trip_of(BASE "data: {view: {name: random_resized_crop, scale_min: 0.3, ratio_max: 2}}\n", NULL);
     round_trip_of(BASE "teacher: {train: {steps: 7}, model: {name: ViT-L-14}}\n", "run.mode=chained");
 }
 

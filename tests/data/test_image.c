@@ -14,12 +14,12 @@
 #include <zlib.h>
 
 /* Decode a copy of exactly n bytes, so that reading past them is seen by sanitizers. */
-static int decode(const uint8_t *bytes, size_t n, bool on_white, pupil_image *ret)
+static int decode(const uint8_t *bytes, size_t n, pupil_image *ret)
 {
     uint8_t *copy = malloc(n ? n : 1);
     assert_non_null(copy);
     if (n) memcpy(copy, bytes, n);
-    int r = pupil_image_decode(copy, n, on_white, ret);
+    int r = pupil_image_decode(copy, n, ret);
     free(copy);
     return r;
 }
@@ -36,46 +36,13 @@ static void tiny_pictures_decode_as_pillow_does(void **state)
     for (int i = 0; i < PUPIL_COUNT(tiny); i++) {
         const struct tiny *t = &tiny[i];
         pupil_image im = {0};
-        if (decode(t->file, t->n, false, &im) < 0) fail_msg("%s: %s", t->name, pupil_reason());
+        if (decode(t->file, t->n, &im) < 0) fail_msg("%s: %s", t->name, pupil_reason());
         if (im.w != t->w || im.h != t->h) fail_msg("%s: %d x %d", t->name, im.w, im.h);
         int off = furthest(im.rgb, t->rgb, (size_t)t->w * (size_t)t->h * 3);
         if (off > t->off) fail_msg("%s: %d levels off", t->name, off);
         pupil_image_free(&im);
         assert_null(im.rgb);
     }
-}
-
-static void alpha_is_laid_on_white_when_asked(void **state)
-{
-    const struct {
-        const uint8_t *file;
-        size_t n;
-        const uint8_t *rgb; /* 5 x 3; pixel i has alpha 37 i mod 256 */
-    } with_alpha[] = {{png_rgba, sizeof png_rgba, png_rgba_rgb},
-                      {png_grey_alpha, sizeof png_grey_alpha, png_grey_alpha_rgb},
-                      {webp_lossless_alpha, sizeof webp_lossless_alpha, webp_lossless_alpha_rgb}};
-    for (int f = 0; f < PUPIL_COUNT(with_alpha); f++) {
-        pupil_image im;
-        assert_int_equal(decode(with_alpha[f].file, with_alpha[f].n, true, &im), 0);
-        for (int i = 0; i < 45; i++) {
-            double a = i / 3 * 37 % 256 / 255.0, want = with_alpha[f].rgb[i] * a + 255 * (1 - a);
-            assert_int_equal(im.rgb[i], (int)(want + 0.5));
-        }
-        pupil_image_free(&im);
-    }
-    pupil_image im; /* colour 1 (6,5,4) of the palette has alpha 128, colour 0 alpha 0, the rest none */
-    assert_int_equal(decode(png_palette, sizeof png_palette, true, &im), 0);
-    const uint8_t want[] = {255, 255, 255, 130, 130, 129, 2, 2, 2, 200, 200, 200};
-    assert_memory_equal(im.rgb, want, sizeof want);
-    pupil_image_free(&im);
-}
-
-static void pictures_without_alpha_ignore_on_white(void **state)
-{
-    pupil_image im;
-    assert_int_equal(decode(png_rgb, sizeof png_rgb, true, &im), 0);
-    assert_memory_equal(im.rgb, png_rgb_rgb, sizeof png_rgb_rgb);
-    pupil_image_free(&im);
 }
 
 /* A prefix is refused; only a PNG whose pixels are all there may lack its end. */
@@ -85,7 +52,7 @@ static void every_prefix_is_refused_or_whole(void **state)
         const struct tiny *t = &tiny[i];
         for (size_t n = 0; n < t->n; n++) {
             pupil_image im = {0};
-            int r = decode(t->file, n, false, &im);
+            int r = decode(t->file, n, &im);
             if (r == 0) {
                 if (strncmp(t->name, "png", 3) || n + 20 < t->n)
                     fail_msg("%s: %zu of %zu bytes were enough", t->name, n, t->n);
@@ -109,7 +76,7 @@ static void flipped_bytes_never_do_harm(void **state)
         memcpy(bytes, t->file, t->n);
         for (int k = 0; k < 3; k++) bytes[pupil_rng_below(&rng, t->n)] = (uint8_t)pupil_rng_next(&rng);
         pupil_image im = {0};
-        int r = decode(bytes, t->n, round & 1, &im);
+        int r = decode(bytes, t->n, &im);
         if (r == 0) {
             assert_true(im.w > 0 && im.h > 0 && (int64_t)im.w * im.h <= (int64_t)1 << 28);
             pupil_image_free(&im);
@@ -135,7 +102,7 @@ static void refused_png(uint32_t w, uint32_t h, const char *why)
     put32(bytes + 20, h);
     put32(bytes + 29, (uint32_t)crc32(0, bytes + 12, 17));
     pupil_image im = {0};
-    assert_int_equal(decode(bytes, sizeof bytes, false, &im), PUPIL_EFORMAT);
+    assert_int_equal(decode(bytes, sizeof bytes, &im), PUPIL_EFORMAT);
     if (!strstr(pupil_reason(), why)) fail_msg("%u x %u: %s", w, h, pupil_reason());
     assert_null(im.rgb);
 }
@@ -153,12 +120,12 @@ static void sizes_that_cannot_be_are_refused(void **state)
     while (jpeg[sof + 1] != 0xc0) sof += 2 + (size_t)jpeg[sof + 2] * 256 + jpeg[sof + 3];
     memset(jpeg + sof + 5, 0xfe, 4);
     pupil_image im = {0};
-    assert_int_equal(decode(jpeg, sizeof jpeg, false, &im), PUPIL_EFORMAT);
+    assert_int_equal(decode(jpeg, sizeof jpeg, &im), PUPIL_EFORMAT);
     assert_non_null(strstr(pupil_reason(), "2^28"));
     jpeg[sof + 5] = jpeg[sof + 7] = 16;
-    assert_int_equal(decode(jpeg, sizeof jpeg, false, &im), PUPIL_EFORMAT);
+    assert_int_equal(decode(jpeg, sizeof jpeg, &im), PUPIL_EFORMAT);
     assert_non_null(strstr(pupil_reason(), "cannot hold"));
-    assert_int_equal(decode((const uint8_t *)"GIF89a..........", 16, false, &im), PUPIL_EFORMAT);
+    assert_int_equal(decode((const uint8_t *)"GIF89a..........", 16, &im), PUPIL_EFORMAT);
     assert_string_equal(pupil_reason(), "neither JPEG, PNG nor WebP");
 }
 
@@ -173,7 +140,7 @@ static void png_comes_back_as_it_was(void **state)
         pupil_buf file = {0};
         pupil_buf_puts(&file, "before"); /* the file is added to what is there */
         assert_int_equal(pupil_image_encode_png(&im, &file), 0);
-        assert_int_equal(decode((uint8_t *)file.s + 6, file.len - 6, false, &back), 0);
+        assert_int_equal(decode((uint8_t *)file.s + 6, file.len - 6, &back), 0);
         assert_int_equal(back.w, im.w);
         assert_int_equal(back.h, im.h);
         assert_memory_equal(back.rgb, im.rgb, n);
@@ -202,7 +169,7 @@ static void oracle_files_have_pillows_pixels(void **state)
         size_t n;
         pupil_image im;
         assert_int_equal(pupil_read_file(path, 0, &bytes, &n), 0);
-        if (decode((uint8_t *)bytes, n, false, &im) < 0) fail_msg("%s: %s", name, pupil_reason());
+        if (decode((uint8_t *)bytes, n, &im) < 0) fail_msg("%s: %s", name, pupil_reason());
         pupil_sha256_of(im.rgb, (size_t)im.w * (size_t)im.h * 3, hex);
         if (strcmp(hex, json_string_value(json_object_get(one, "decoded_rgb_sha256"))))
             fail_msg("%s: other pixels than Pillow's", name);
@@ -219,8 +186,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiny_pictures_decode_as_pillow_does),
-        cmocka_unit_test(alpha_is_laid_on_white_when_asked),
-        cmocka_unit_test(pictures_without_alpha_ignore_on_white),
         cmocka_unit_test(every_prefix_is_refused_or_whole),
         cmocka_unit_test(flipped_bytes_never_do_harm),
         cmocka_unit_test(sizes_that_cannot_be_are_refused),

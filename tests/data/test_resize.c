@@ -214,7 +214,7 @@ static void oracle_bytes_are_pillows(void **state)
         size_t size;
         pupil_image im;
         assert_int_equal(pupil_read_file(file, 0, &bytes, &size), 0);
-        if (pupil_image_decode(bytes, size, false, &im) < 0) fail_msg("%s: %s", file, pupil_reason());
+        if (pupil_image_decode(bytes, size, &im) < 0) fail_msg("%s: %s", file, pupil_reason());
         for (int k = 0; k < PUPIL_COUNT(transform); k++) checked += check_transform(h, names[i], &im, k);
         pupil_image_free(&im);
         pupil_free(&bytes);

@@ -10,7 +10,7 @@
 const char *const cli_planned[] = {
     "study",        "eval",         "loss",           "cache build",   "cache check",
     "cache export", "model inherit", "data index",    "bench loss",    "bench allreduce",
-    "bench cache",  "bench input",  "embed --images", "embed --texts", "launch --submit"};
+    "bench cache",  "embed --images", "embed --texts", "launch --submit"};
 const int cli_nplanned = PUPIL_COUNT(cli_planned);
 
 static const cli_command commands[] = {
@@ -25,7 +25,7 @@ static const cli_command commands[] = {
     {"tokenize", cmd_tokenize, "ids of each line of a text"},
     {"preprocess", cmd_preprocess, "the tensor a tower would see of each picture"},
 #if PUPIL_BENCH
-    {"bench", cmd_bench, "gemm, model: speed as a share of this machine's own ceiling"},
+    {"bench", cmd_bench, "gemm, model, input: speed; as a share of this machine's own ceiling"},
 #endif
     {"help", cmd_help, "this list; help config | cache | formats | jobs"},
     {"version", cmd_version, "versions of pupil and of what it stands on"},

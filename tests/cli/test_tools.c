@@ -310,6 +310,46 @@ static void scenes_can_be_written_and_looked_at(void **state)
     DROP(out, tar, conf, pictures);
 }
 
+static void input_is_timed(void **state)
+{
+    (void)state;
+    char *folder = pupil_join(dir, "to-be-timed");
+    program p;
+    RUN(&p, dir, "bench", "--help");
+    bool built_in = p.code == 0;
+    program_free(&p);
+    if (!built_in) skip();
+    GOOD(pupil_mkdirs(folder));
+    RUN(&p, dir, "bench", "input", "--images", folder);
+    CHECK(p.code == 2 && strstr(p.err, "no pictures in it"), "%s", p.err);
+    program_free(&p);
+    uint8_t grey[12] = {128, 128, 128, 9, 9, 9};
+    for (int i = 0; i < 2; i++) {
+        pupil_buf png = {0};
+        GOOD(pupil_image_encode_png(&(pupil_image){2, 2, grey}, &png));
+        char *path = pupil_format("%s/%d.png", folder, i);
+        GOOD(pupil_write_file(path, png.s, png.len));
+        pupil_buf_free(&png);
+        pupil_free(&path);
+    }
+    RUN(&p, dir, "bench", "input", "--images", folder, "--size", "16", "--rounds", "2", "--json");
+    json_t *o = json_loads(p.out, 0, NULL);
+    CHECK(p.code == 0 && o, "%s%s", p.out, p.err);
+    assert_int_equal(json_integer_value(json_object_get(o, "pictures")), 2);
+    double ms = 0;
+    static const char *const stage[] = {"decode_ms", "resize_ms", "normalize_ms"};
+    for (int i = 0; i < 3; i++) ms += json_number_value(json_object_get(o, stage[i]));
+    double rate = json_number_value(json_object_get(o, "pictures_per_second"));
+    CHECK(fabs(rate * ms / 1e3 - 1) < 0.05, "%g a second, %g ms each", rate, ms);
+    json_decref(o);
+    program_free(&p);
+    char *broken = write_text(folder, "2.png", "no picture");
+    RUN(&p, dir, "bench", "input", "--images", folder);
+    CHECK(p.code == 1 && strstr(p.err, "2.png: neither JPEG, PNG nor WebP"), "%s", p.err);
+    program_free(&p);
+    DROP(folder, broken);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -321,6 +361,7 @@ int main(void)
         cmocka_unit_test(exports_that_are_refused),
         cmocka_unit_test(the_kernel_this_cpu_deserves),
         cmocka_unit_test(scenes_can_be_written_and_looked_at),
+        cmocka_unit_test(input_is_timed),
     };
     dir = folder_new();
     int r = cmocka_run_group_tests(tests, NULL, NULL);

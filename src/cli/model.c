@@ -37,8 +37,8 @@ static bool ends(const char *s, const char *with)
     return n >= k && !strcmp(s + n - k, with);
 }
 
-/* PATH is a folder, or the file of weights or the configuration in one. A file named open_clip_* goes with the other file
- * of that name, where the folder has both layouts. */
+/* PATH is a folder, or the file of weights or the configuration in one. A file named open_clip_* goes with
+ * the other file of that name, where the folder has both layouts. */
 static int locate(const char *path, model *m)
 {
     if (pupil_is_dir(path)) {
@@ -47,11 +47,14 @@ static int locate(const char *path, model *m)
     }
     if (!pupil_exists(path)) return pupil_fail(PUPIL_ENOTFOUND, "%s: there is no such file or folder", path);
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    m->dir = slash ? pupil_format("%.*s", (int)PUPIL_MAX(slash - path, (ptrdiff_t)1), path) : pupil_strdup(".");
-    bool config = ends(path, ".json") && !ends(path, ".index.json"), open_clip = !strncmp(name, "open_clip_", 10);
+    m->dir =
+        slash ? pupil_format("%.*s", (int)PUPIL_MAX(slash - path, (ptrdiff_t)1), path) : pupil_strdup(".");
+    bool config = ends(path, ".json") && !ends(path, ".index.json"),
+         open_clip = !strncmp(name, "open_clip_", 10);
     char **mine = config ? &m->config : &m->weights, **other = config ? &m->weights : &m->config;
     *mine = pupil_strdup(path);
-    *other = open_clip ? pupil_join(m->dir, config ? "open_clip_model.safetensors" : "open_clip_config.json") : NULL;
+    *other = open_clip ? pupil_join(m->dir, config ? "open_clip_model.safetensors" : "open_clip_config.json")
+                       : NULL;
     if (*other && !pupil_exists(*other)) pupil_free(other);
     return m->weights ? 0 : pupil_model_dir_weights(m->dir, &m->weights);
 }
@@ -90,10 +93,14 @@ static void inspect_json(const model *m, const char *digest)
     json_pair(&b, "weights_sha256", digest, ", ");
     json_pair(&b, "image_activation", pupil_activation_name(a->image.act), ", ");
     json_pair(&b, "text_activation", pupil_activation_name(a->text.act), ", ");
-    pupil_buf_printf(&b, "\"embed_dim\": %lld, \"params\": {\"image\": %lld, \"text\": %lld, \"all\": %lld}, ", (long long)a->embed_dim,
-                     (long long)pupil_clip_params(m->clip, 0), (long long)pupil_clip_params(m->clip, 1), (long long)pupil_clip_params(m->clip, -1));
-    pupil_buf_printf(&b, "\"flops\": {\"image\": %.0f, \"caption_%d_tokens\": %.0f, \"caption_%lld_tokens\": %.0f}, ", pupil_arch_image_flops(a), CAPTION_TOKENS,
-                     pupil_arch_text_flops(a, CAPTION_TOKENS), (long long)a->context, pupil_arch_text_flops(a, (double)a->context));
+    pupil_buf_printf(&b,
+                     "\"embed_dim\": %lld, \"params\": {\"image\": %lld, \"text\": %lld, \"all\": %lld}, ",
+                     (long long)a->embed_dim, (long long)pupil_clip_params(m->clip, 0),
+                     (long long)pupil_clip_params(m->clip, 1), (long long)pupil_clip_params(m->clip, -1));
+    pupil_buf_printf(
+        &b, "\"flops\": {\"image\": %.0f, \"caption_%d_tokens\": %.0f, \"caption_%lld_tokens\": %.0f}, ",
+        pupil_arch_image_flops(a), CAPTION_TOKENS, pupil_arch_text_flops(a, CAPTION_TOKENS),
+        (long long)a->context, pupil_arch_text_flops(a, (double)a->context));
     pupil_buf_puts(&b, "\"logit_scale\": ");
     pupil_buf_json_num(&b, pupil_clip_scale(m->clip, m->open));
     pupil_buf_puts(&b, ", \"logit_bias\": ");
@@ -116,40 +123,49 @@ static void inspect_json(const model *m, const char *digest)
 static void inspect_image(const model *m)
 {
     const pupil_arch *a = &m->arch;
-    printf("image       %lld px in patches of %lld, width %lld, %lld layers, %lld heads, mlp %lld%s, %s\n", (long long)a->image_size, (long long)a->patch,
-           (long long)a->image.width, (long long)a->image.layers, (long long)a->image.heads, (long long)a->image.mlp, a->swiglu ? " (SwiGLU)" : "",
-           pupil_activation_name(a->image.act));
-    printf("            %s, %s positions, %s\n", a->class_token ? "class token" : "no class token", a->rope ? "learned and rotary" : "learned",
+    printf("image       %lld px in patches of %lld, width %lld, %lld layers, %lld heads, mlp %lld%s, %s\n",
+           (long long)a->image_size, (long long)a->patch, (long long)a->image.width,
+           (long long)a->image.layers, (long long)a->image.heads, (long long)a->image.mlp,
+           a->swiglu ? " (SwiGLU)" : "", pupil_activation_name(a->image.act));
+    printf("            %s, %s positions, %s\n", a->class_token ? "class token" : "no class token",
+           a->rope ? "learned and rotary" : "learned",
            a->pool == PUPIL_POOL_MAP ? "pooled by attention" : "pooled at the class token");
-    printf("            %.3f M parameters, %.3f GFLOP an image\n", (double)pupil_clip_params(m->clip, 0) / 1e6, pupil_arch_image_flops(a) / 1e9);
+    printf("            %.3f M parameters, %.3f GFLOP an image\n",
+           (double)pupil_clip_params(m->clip, 0) / 1e6, pupil_arch_image_flops(a) / 1e9);
 }
 
 static void inspect_captions(const model *m)
 {
     const pupil_arch *a = &m->arch;
-    printf("text        %lld ids, context %lld, width %lld, %lld layers, %lld heads, mlp %lld, %s\n", (long long)a->vocab, (long long)a->context,
-           (long long)a->text.width, (long long)a->text.layers, (long long)a->text.heads, (long long)a->text.mlp, pupil_activation_name(a->text.act));
+    printf("text        %lld ids, context %lld, width %lld, %lld layers, %lld heads, mlp %lld, %s\n",
+           (long long)a->vocab, (long long)a->context, (long long)a->text.width, (long long)a->text.layers,
+           (long long)a->text.heads, (long long)a->text.mlp, pupil_activation_name(a->text.act));
     printf("            %.3f M parameters, ", (double)pupil_clip_params(m->clip, 1) / 1e6);
-    if (a->text_all_to_all) printf("%.3f GFLOP a caption, always padded to %lld\n", pupil_arch_text_flops(a, 0) / 1e9, (long long)a->context);
+    if (a->text_all_to_all)
+        printf("%.3f GFLOP a caption, always padded to %lld\n", pupil_arch_text_flops(a, 0) / 1e9,
+               (long long)a->context);
     else
-        printf("%.3f GFLOP a caption of %d tokens, %.3f of %lld\n", pupil_arch_text_flops(a, CAPTION_TOKENS) / 1e9, CAPTION_TOKENS,
+        printf("%.3f GFLOP a caption of %d tokens, %.3f of %lld\n",
+               pupil_arch_text_flops(a, CAPTION_TOKENS) / 1e9, CAPTION_TOKENS,
                pupil_arch_text_flops(a, (double)a->context) / 1e9, (long long)a->context);
 }
 
 static void inspect_text(const model *m, const char *digest)
 {
     const pupil_arch *a = &m->arch;
-    printf("model       %s in %s layout, %s, %.3f M parameters\n", pupil_arch_family(a), m->file.layout, m->file.formats,
-           (double)pupil_clip_params(m->clip, -1) / 1e6);
+    printf("model       %s in %s layout, %s, %.3f M parameters\n", pupil_arch_family(a), m->file.layout,
+           m->file.formats, (double)pupil_clip_params(m->clip, -1) / 1e6);
     printf("weights     %s, sha256 %s\n", m->weights, digest);
     inspect_image(m);
     inspect_captions(m);
-    printf("both        embedding width %lld, logit scale %.6g", (long long)a->embed_dim, pupil_clip_scale(m->clip, m->open));
+    printf("both        embedding width %lld, logit scale %.6g", (long long)a->embed_dim,
+           pupil_clip_scale(m->clip, m->open));
     if (a->logit_bias) printf(", logit bias %.6g", pupil_clip_bias(m->clip, m->open));
-    printf("\npixels      %s, %s, mean %g %g %g, std %g %g %g\n", a->resize_mode, a->interpolation, a->mean[0], a->mean[1], a->mean[2], a->std[0],
-           a->std[1], a->std[2]);
+    printf("\npixels      %s, %s, mean %g %g %g, std %g %g %g\n", a->resize_mode, a->interpolation,
+           a->mean[0], a->mean[1], a->mean[2], a->std[0], a->std[1], a->std[2]);
     if (m->tokenizer)
-        printf("tokenizer   %s, %lld ids, %s\n", pupil_tokenizer_kind(m->tokenizer), (long long)pupil_tokenizer_vocab(m->tokenizer), m->tokenizer_file);
+        printf("tokenizer   %s, %lld ids, %s\n", pupil_tokenizer_kind(m->tokenizer),
+               (long long)pupil_tokenizer_vocab(m->tokenizer), m->tokenizer_file);
     else printf("tokenizer   none in this folder: give `pupil tokenize` one with --merges\n");
 }
 
@@ -159,8 +175,10 @@ static int cmd_inspect(int argc, char **argv)
     const cli_option options[] = {{"json", CLI_FLAG, &json, NULL, "one JSON object; config is open_clip's"}};
     const cli_spec spec = {"model inspect",
                            "PATH",
-                           "Shows the architecture, parameters, FLOPs, preprocessing and tokenizer of a model, after reading all of its weights.\n"
-                           "PATH is a folder with weights in safetensors and their config.json or open_clip_config.json, or one of these files.",
+                           "Shows the architecture, parameters, FLOPs, preprocessing and tokenizer of a "
+                           "model, after reading all of its weights.\n"
+                           "PATH is a folder with weights in safetensors and their config.json or "
+                           "open_clip_config.json, or one of these files.",
                            "pupil model inspect runs/quickstart",
                            options,
                            PUPIL_COUNT(options),
@@ -178,15 +196,20 @@ static int cmd_inspect(int argc, char **argv)
 }
 
 /* ---- model export --------------------------------------------------------------------------------- */
-/* tokenizer_config.json and special_tokens_map.json, without which transformers' CLIPTokenizer would have CLIP's own context
- * length and no end token. What pupil_tokenizer_copy() wrote into the first stays. */
+/* tokenizer_config.json and special_tokens_map.json, without which transformers' CLIPTokenizer would have
+ * CLIP's own context length and no end token. What pupil_tokenizer_copy() wrote into the first stays. */
 static int clip_tokenizer_files(const pupil_arch *a, const char *dir)
 {
-    static const char specials[] = "\"bos_token\": \"<|startoftext|>\", \"eos_token\": \"<|endoftext|>\", \"unk_token\": \"<|endoftext|>\", \"pad_token\": \"<|endoftext|>\"";
-    char *config = pupil_join(dir, "tokenizer_config.json"), *map = pupil_join(dir, "special_tokens_map.json"), *there = NULL;
+    static const char specials[] = "\"bos_token\": \"<|startoftext|>\", \"eos_token\": \"<|endoftext|>\", "
+                                   "\"unk_token\": \"<|endoftext|>\", \"pad_token\": \"<|endoftext|>\"";
+    char *config = pupil_join(dir, "tokenizer_config.json"),
+         *map = pupil_join(dir, "special_tokens_map.json"), *there = NULL;
     int r = pupil_exists(config) ? pupil_read_file(config, 1 << 20, &there, NULL) : 0;
     pupil_buf b = {0};
-    pupil_buf_printf(&b, "{\"tokenizer_class\": \"CLIPTokenizer\", \"model_max_length\": %lld, \"do_lower_case\": true, \"errors\": \"replace\", %s", (long long)a->context, specials);
+    pupil_buf_printf(&b,
+                     "{\"tokenizer_class\": \"CLIPTokenizer\", \"model_max_length\": %lld, "
+                     "\"do_lower_case\": true, \"errors\": \"replace\", %s",
+                     (long long)a->context, specials);
     pupil_buf_printf(&b, there ? ", %s" : "}\n", there ? there + 1 : "");
     if (r == 0) r = pupil_write_file(config, b.s, b.len);
     b.len = 0;
@@ -199,14 +222,14 @@ static int clip_tokenizer_files(const pupil_arch *a, const char *dir)
     return r;
 }
 
-static int export_tokenizer(const model *m, const char *dir, bool hugging_face)
+static int export_tokenizer(const model *m, const char *dir)
 {
     if (!m->tokenizer) {
         pupil_warn("%s: no tokenizer in this folder, so none is written", m->dir);
         return 0;
     }
     PUPIL_TRY(pupil_tokenizer_copy(m->tokenizer, dir));
-    if (!hugging_face || strcmp(pupil_tokenizer_kind(m->tokenizer), "CLIP BPE")) return 0;
+    if (strcmp(pupil_tokenizer_kind(m->tokenizer), "CLIP BPE")) return 0;
     pupil_buf vocab = {0};
     char *path = pupil_join(dir, "vocab.json");
     int r = pupil_tokenizer_vocab_json(m->tokenizer, &vocab);
@@ -227,13 +250,15 @@ static int export_model(const model *m, const char *dir, bool hugging_face, pupi
     free(to);
     if (same) return pupil_fail(PUPIL_EUSER, "--out %s: that is the model's own folder", dir);
     if (hugging_face && !a->text_all_to_all && ids != a->vocab)
-        return pupil_fail(PUPIL_EUSER, "%s: its tokenizer has %lld ids, the model %lld; Hugging Face's CLIPModel pools at the model's last id", m->dir,
-                          (long long)ids, (long long)a->vocab);
+        return pupil_fail(PUPIL_EUSER,
+                          "%s: its tokenizer has %lld ids, the model %lld; Hugging Face's CLIPModel pools at "
+                          "the model's last id",
+                          m->dir, (long long)ids, (long long)a->vocab);
     float *params = pupil_alloc((size_t)pupil_clip_table(m->clip)->total * sizeof *params);
     pupil_weights_copy(m->open, m->clip, params);
     int r = pupil_context(pupil_model_dir_export(dir, m->clip, params, hugging_face, type), "%s", m->dir);
     pupil_free(&params);
-    if (r == 0) r = export_tokenizer(m, dir, hugging_face);
+    if (r == 0) r = export_tokenizer(m, dir);
     return r;
 }
 
@@ -245,24 +270,29 @@ static int cmd_export(int argc, char **argv)
         {"out", CLI_TEXT, &out, "DIR", "folder to write into (required)"},
         {"dtype", CLI_TEXT, &dtype, "TYPE", "f32 or f16 (default f32)"},
     };
-    const cli_spec spec = {"model export",
-                           "PATH",
-                           "Writes a model for other programs: weights in safetensors, configuration and tokenizer files, as transformers' CLIPModel and\n"
-                           "SiglipModel or as open_clip load them. Read back here it gives the same embeddings.",
-                           "pupil model export runs/quickstart --format huggingface --out hf",
-                           options,
-                           PUPIL_COUNT(options),
-                           1,
-                           1};
+    const cli_spec spec = {
+        "model export",
+        "PATH",
+        "Writes a model for other programs: weights in safetensors, configuration and tokenizer files, as "
+        "transformers' CLIPModel and\n"
+        "SiglipModel or as open_clip load them. Read back here it gives the same embeddings.",
+        "pupil model export runs/quickstart --format huggingface --out hf",
+        options,
+        PUPIL_COUNT(options),
+        1,
+        1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;
     if (!format || !out)
-        return pupil_fail(PUPIL_EUSER, "pupil model export: --%s is missing; see `pupil model export --help`", !format ? "format NAME" : "out DIR");
+        return pupil_fail(PUPIL_EUSER, "pupil model export: --%s is missing; see `pupil model export --help`",
+                          !format ? "format NAME" : "out DIR");
     bool hugging_face = !strcmp(format, "huggingface"), half = !strcmp(dtype, "f16");
     if (!hugging_face && strcmp(format, "open_clip"))
-        return pupil_fail(PUPIL_EUSER, "pupil model export: --format %s: huggingface or open_clip was expected", format);
-    if (!half && strcmp(dtype, "f32")) return pupil_fail(PUPIL_EUSER, "pupil model export: --dtype %s: f32 or f16 was expected", dtype);
+        return pupil_fail(PUPIL_EUSER,
+                          "pupil model export: --format %s: huggingface or open_clip was expected", format);
+    if (!half && strcmp(dtype, "f32"))
+        return pupil_fail(PUPIL_EUSER, "pupil model export: --dtype %s: f32 or f16 was expected", dtype);
     model m = {0};
     r = model_open(args[0], &m);
     if (r == 0) r = export_model(&m, out, hugging_face, half ? PUPIL_ST_F16 : PUPIL_ST_F32);

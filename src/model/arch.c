@@ -1,5 +1,5 @@
-/* arch.c: what an architecture is: CLIP's parts, the limits of sizes, presets (open_clip's model_configs), and the
- * model sections of a YAML file. */
+/* arch.c: what an architecture is: CLIP's parts, the limits of sizes, presets (open_clip's model_configs),
+ * and the model sections of a YAML file. */
 #include "arch.h"
 
 #include <math.h>
@@ -28,9 +28,16 @@ static const struct {
 
 pupil_arch pupil_arch_clip(void)
 {
-    return (pupil_arch){.image = {.eps = 1e-5}, .text = {.eps = 1e-5}, .context = 77, .class_token = true, .pre_norm = true,
-                        .image_proj = PUPIL_PROJ_MATRIX, .mean = {0.48145466, 0.4578275, 0.40821073},
-                        .std = {0.26862954, 0.26130258, 0.27577711}, .interpolation = "bicubic", .resize_mode = "shortest"};
+    return (pupil_arch){.image = {.eps = 1e-5},
+                        .text = {.eps = 1e-5},
+                        .context = 77,
+                        .class_token = true,
+                        .pre_norm = true,
+                        .image_proj = PUPIL_PROJ_MATRIX,
+                        .mean = {0.48145466, 0.4578275, 0.40821073},
+                        .std = {0.26862954, 0.26130258, 0.27577711},
+                        .interpolation = "bicubic",
+                        .resize_mode = "shortest"};
 }
 
 const char *pupil_arch_family(const pupil_arch *a)
@@ -41,7 +48,8 @@ const char *pupil_arch_family(const pupil_arch *a)
 
 int64_t arch_mlp(int64_t width, double ratio)
 {
-    return ratio > 0 && ratio < 1 << 20 && width > 0 && width < 1 << 20 ? (int64_t)((double)width * ratio) : -1;
+    return ratio > 0 && ratio < 1 << 20 && width > 0 && width < 1 << 20 ? (int64_t)((double)width * ratio)
+                                                                        : -1;
 }
 
 double arch_ratio(int64_t mlp, int64_t width)
@@ -56,11 +64,20 @@ static int check_sizes(const pupil_arch *a, const char *what)
     const struct {
         const char *name;
         int64_t v, max;
-    } sizes[] = {{"image_size", a->image_size, 4096}, {"patch_size", a->patch, 1024},    {"vision_width", a->image.width, 16384},
-                 {"vision_layers", a->image.layers, 256}, {"vision heads", a->image.heads, 1024}, {"vision mlp width", a->image.mlp, 131072},
-                 {"context_length", a->context, 4096}, {"vocab_size", a->vocab, 1 << 22}, {"text_width", a->text.width, 16384},
-                 {"text_layers", a->text.layers, 256},    {"text_heads", a->text.heads, 1024},  {"text mlp width", a->text.mlp, 131072},
-                 {"embed_dim", a->embed_dim, 16384}, {"attention pooling heads", map ? a->pool_heads : 1, 1024},
+    } sizes[] = {{"image_size", a->image_size, 4096},
+                 {"patch_size", a->patch, 1024},
+                 {"vision_width", a->image.width, 16384},
+                 {"vision_layers", a->image.layers, 256},
+                 {"vision heads", a->image.heads, 1024},
+                 {"vision mlp width", a->image.mlp, 131072},
+                 {"context_length", a->context, 4096},
+                 {"vocab_size", a->vocab, 1 << 22},
+                 {"text_width", a->text.width, 16384},
+                 {"text_layers", a->text.layers, 256},
+                 {"text_heads", a->text.heads, 1024},
+                 {"text mlp width", a->text.mlp, 131072},
+                 {"embed_dim", a->embed_dim, 16384},
+                 {"attention pooling heads", map ? a->pool_heads : 1, 1024},
                  {"attention pooling mlp width", map ? a->pool_mlp : 1, 131072}};
     for (int i = 0; i < PUPIL_COUNT(sizes); i++)
         if (sizes[i].v < 1 || sizes[i].v > sizes[i].max)
@@ -75,25 +92,37 @@ static int check_fit(const pupil_arch *a, const char *what)
 {
     int64_t w = a->image.width, heads = a->image.heads;
     if (a->image_size < a->patch)
-        return pupil_fail(PUPIL_EUSER, "%s: image_size %lld is less than patch_size %lld", what, (long long)a->image_size, (long long)a->patch);
+        return pupil_fail(PUPIL_EUSER, "%s: image_size %lld is less than patch_size %lld", what,
+                          (long long)a->image_size, (long long)a->patch);
     if (w % heads || a->text.width % a->text.heads)
-        return pupil_fail(PUPIL_EUSER, "%s: a width is no multiple of its heads (vision %lld/%lld, text %lld/%lld)", what,
+        return pupil_fail(PUPIL_EUSER,
+                          "%s: a width is no multiple of its heads (vision %lld/%lld, text %lld/%lld)", what,
                           (long long)w, (long long)heads, (long long)a->text.width, (long long)a->text.heads);
     if (a->pool == PUPIL_POOL_MAP && w % a->pool_heads)
-        return pupil_fail(PUPIL_EUSER, "%s: vision_width %lld is no multiple of the %lld heads of attention pooling", what, (long long)w,
-                          (long long)a->pool_heads);
+        return pupil_fail(PUPIL_EUSER,
+                          "%s: vision_width %lld is no multiple of the %lld heads of attention pooling", what,
+                          (long long)w, (long long)a->pool_heads);
     if (a->rope && w / heads % 4)
-        return pupil_fail(PUPIL_EUSER, "%s: vision head width %lld is no multiple of 4, which rotary positions need", what, (long long)(w / heads));
+        return pupil_fail(PUPIL_EUSER,
+                          "%s: vision head width %lld is no multiple of 4, which rotary positions need", what,
+                          (long long)(w / heads));
     if (a->rope && !(a->rope_reference >= 0 && a->rope_reference <= 4096 && fabs(a->rope_offset) <= 4096))
-        return pupil_fail(PUPIL_EUSER, "%s: rotary positions on a grid of %g with offset %g, expected 0 to 4096", what, a->rope_reference, a->rope_offset);
+        return pupil_fail(PUPIL_EUSER,
+                          "%s: rotary positions on a grid of %g with offset %g, expected 0 to 4096", what,
+                          a->rope_reference, a->rope_offset);
     if (a->image_proj == PUPIL_PROJ_NONE && a->embed_dim != w)
-        return pupil_fail(PUPIL_EUSER, "%s: embed_dim %lld is not the vision width %lld, and there is no image projection", what,
-                          (long long)a->embed_dim, (long long)w);
+        return pupil_fail(PUPIL_EUSER,
+                          "%s: embed_dim %lld is not the vision width %lld, and there is no image projection",
+                          what, (long long)a->embed_dim, (long long)w);
     if (!a->trunk_names && (a->image.act == PUPIL_QUICK_GELU) != (a->text.act == PUPIL_QUICK_GELU))
-        return pupil_fail(PUPIL_EUSER, "%s: only one of the towers has quick_gelu; open_clip's models have it in both or none", what);
+        return pupil_fail(
+            PUPIL_EUSER,
+            "%s: only one of the towers has quick_gelu; open_clip's models have it in both or none", what);
     const double eps[] = {a->image.eps, a->text.eps};
     for (int i = 0; i < 2; i++)
-        if (!(eps[i] > 0 && eps[i] < 1)) return pupil_fail(PUPIL_EUSER, "%s: a layer norm's eps is %g, expected between 0 and 1", what, eps[i]);
+        if (!(eps[i] > 0 && eps[i] < 1))
+            return pupil_fail(PUPIL_EUSER, "%s: a layer norm's eps is %g, expected between 0 and 1", what,
+                              eps[i]);
     return 0;
 }
 
@@ -102,7 +131,8 @@ int arch_check(const pupil_arch *a, const char *what)
     PUPIL_TRY(check_sizes(a, what));
     PUPIL_TRY(check_fit(a, what));
     for (int i = 0; i < 3; i++)
-        if (!(a->std[i] > 0)) return pupil_fail(PUPIL_EUSER, "%s: preprocess std is %g, expected more than 0", what, a->std[i]);
+        if (!(a->std[i] > 0))
+            return pupil_fail(PUPIL_EUSER, "%s: preprocess std is %g, expected more than 0", what, a->std[i]);
     return 0;
 }
 
@@ -111,13 +141,15 @@ static void set(int64_t *to, int64_t from)
     if (from > 0) *to = from;
 }
 
-static int take_preset(const pupil_conf_model *conf, const char *what, pupil_arch *a, int64_t *head_width, double *ratio)
+static int take_preset(const pupil_conf_model *conf, const char *what, pupil_arch *a, int64_t *head_width,
+                       double *ratio)
 {
     int i = 0;
     while (i < PUPIL_COUNT(presets) && strcmp(presets[i].name, conf->name)) i++;
     if (i == PUPIL_COUNT(presets)) {
         pupil_buf b = {0};
-        for (int k = 0; k < i; k++) pupil_buf_printf(&b, "%s%s", k == 0 ? "" : k + 1 < i ? ", " : " or ", presets[k].name);
+        for (int k = 0; k < i; k++)
+            pupil_buf_printf(&b, "%s%s", k == 0 ? "" : k + 1 < i ? ", " : " or ", presets[k].name);
         int r = pupil_fail(PUPIL_EUSER, "%s.name: no preset '%s', expected %s", what, conf->name, b.s);
         pupil_buf_free(&b);
         return r;
@@ -161,7 +193,8 @@ int pupil_arch_from_conf(const pupil_conf_model *conf, int64_t vocab, const char
     a.image.mlp = arch_mlp(a.image.width, ratio);
     a.text.mlp = 4 * a.text.width;
     PUPIL_TRY(arch_check(&a, what));
-    if (a.image_size % a.patch) /* published models may leave the last pixels out; in a new one it is a slip */
+    if (a.image_size %
+        a.patch) /* published models may leave the last pixels out; in a new one it is a slip */
         return pupil_fail(PUPIL_EUSER, "%s: image_size %lld is no multiple of patch_size %lld", what,
                           (long long)a.image_size, (long long)a.patch);
     *ret = a;

@@ -20,7 +20,8 @@ int arch_bool(section s, const char *key, bool otherwise, bool *ret);
 int arch_word(section s, const char *key, const char *const *words, int n, int otherwise, int *ret);
 /* Three numbers; left as they are where the key is absent or null. */
 int arch_triple(section s, const char *key, double ret[3]);
-/* The object under a key, an empty section where it is absent or null. `name` says what it is called from then on. */
+/* The object under a key, an empty section where it is absent or null. `name` says what it is called from
+ * then on. */
 int arch_section(section s, const char *key, const char *name, section *ret);
 /* PUPIL_EFORMAT: "FILE: SECTION.KEY is VALUE; WHY". */
 int arch_refuse(section s, const char *key, const char *why);
@@ -35,7 +36,8 @@ double arch_ratio(int64_t mlp, int64_t width);
 
 /* open_clip's activations and norms of a tower: {"approximate": "tanh"} and {"eps": e}. */
 int arch_from_open_clip(section root, pupil_arch *ret);
-/* model_cfg.vision_cfg with a timm_model_name into a's image tower; and back, as the members of the object. */
+/* model_cfg.vision_cfg with a timm_model_name into a's image tower; and back, as the members of the object.
+ */
 int arch_trunk_read(section vision, pupil_arch *a);
 void arch_trunk_write(const pupil_arch *a, pupil_buf *out);
 /* transformers' CLIPConfig or SiglipConfig, and the preprocessor_config.json beside it. */

@@ -1,5 +1,5 @@
-/* arch_hf.c: Hugging Face's config.json of CLIPModel and SiglipModel, and the preprocessor_config.json beside it, read and
- * written. A key that is absent has the default of transformers' own classes. */
+/* arch_hf.c: Hugging Face's config.json of CLIPModel and SiglipModel, and the preprocessor_config.json beside
+ * it, read and written. A key that is absent has the default of transformers' own classes. */
 #include "arch.h"
 
 #include <math.h>
@@ -16,8 +16,10 @@ typedef struct {
     double eps;
 } defaults;
 /* by family */
-static const defaults of_image[] = {{768, 3072, 12, 12, PUPIL_QUICK_GELU, 1e-5}, {768, 3072, 12, 12, PUPIL_GELU_TANH, 1e-6}};
-static const defaults of_text[] = {{512, 2048, 12, 8, PUPIL_QUICK_GELU, 1e-5}, {768, 3072, 12, 12, PUPIL_GELU_TANH, 1e-6}};
+static const defaults of_image[] = {{768, 3072, 12, 12, PUPIL_QUICK_GELU, 1e-5},
+                                    {768, 3072, 12, 12, PUPIL_GELU_TANH, 1e-6}};
+static const defaults of_text[] = {{512, 2048, 12, 8, PUPIL_QUICK_GELU, 1e-5},
+                                   {768, 3072, 12, 12, PUPIL_GELU_TANH, 1e-6}};
 
 static int read_tower(section s, const defaults *d, pupil_tower_arch *t)
 {
@@ -57,14 +59,18 @@ static int read_config(section root, int family, pupil_arch *a)
     if (family == CLIP) return arch_whole(root, "projection_dim", 512, &a->embed_dim);
     PUPIL_TRY(arch_bool(v, "vision_use_head", true, &head));
     if (!head) return arch_refuse(v, "vision_use_head", "only pooling by attention is computed");
-    if (a->image.eps < 1e-6 || a->image.eps > 1e-6) return arch_refuse(v, "layer_norm_eps", "1e-6 alone is computed");
+    if (a->image.eps < 1e-6 || a->image.eps > 1e-6)
+        return arch_refuse(v, "layer_norm_eps", "1e-6 alone is computed");
     PUPIL_TRY(arch_whole(t, "projection_size", a->text.width, &text_out));
     if (text_out != a->image.width)
-        return pupil_fail(PUPIL_EFORMAT, "%s: the text tower gives %lld numbers (projection_size), the image tower %lld (hidden_size)",
-                          root.path, (long long)text_out, (long long)a->image.width);
+        return pupil_fail(
+            PUPIL_EFORMAT,
+            "%s: the text tower gives %lld numbers (projection_size), the image tower %lld (hidden_size)",
+            root.path, (long long)text_out, (long long)a->image.width);
     a->embed_dim = a->image.width;
     a->class_token = a->pre_norm = false;
-    a->patch_bias = a->trunk_names = a->text_all_to_all = a->text_proj_bias = a->text_prefix = a->logit_bias = true;
+    a->patch_bias = a->trunk_names = a->text_all_to_all = a->text_proj_bias = a->text_prefix = a->logit_bias =
+        true;
     a->pool = PUPIL_POOL_MAP;
     a->pool_heads = a->image.heads;
     a->pool_mlp = a->image.mlp;
@@ -74,22 +80,27 @@ static int read_config(section root, int family, pupil_arch *a)
 
 /* ---- pixels ---------------------------------------------------------------------------------------- */
 /* A size that must be the model's: a whole number, {"shortest_edge": n} or {"height": n, "width": n}. */
-static int read_size(section s, const char *key, int64_t otherwise, bool one_is_edge, int64_t wanted, bool *ret_edge)
+static int read_size(section s, const char *key, int64_t otherwise, bool one_is_edge, int64_t wanted,
+                     bool *ret_edge)
 {
     const json_t *v = json_object_get(s.o, key);
-    const json_t *h = json_object_get(v, "height"), *w = json_object_get(v, "width"), *edge = json_object_get(v, "shortest_edge");
+    const json_t *h = json_object_get(v, "height"), *w = json_object_get(v, "width"),
+                 *edge = json_object_get(v, "shortest_edge");
     const json_t *n = json_is_integer(v) ? v : edge ? edge : h;
     *ret_edge = json_is_object(v) ? edge != NULL : one_is_edge;
     if (!v || json_is_null(v)) {
         if (otherwise == wanted) return 0;
-        return pupil_fail(PUPIL_EFORMAT, "%s: %s is absent, which means %lld; the model sees %lld pixels a side", s.path, key,
-                          (long long)otherwise, (long long)wanted);
+        return pupil_fail(PUPIL_EFORMAT,
+                          "%s: %s is absent, which means %lld; the model sees %lld pixels a side", s.path,
+                          key, (long long)otherwise, (long long)wanted);
     }
     if (!json_is_integer(n) || (!edge && json_is_object(v) && !json_equal(h, w)))
-        return arch_refuse(s, key, "a number, {\"shortest_edge\": n} or {\"height\": n, \"width\": n} was expected");
+        return arch_refuse(s, key,
+                           "a number, {\"shortest_edge\": n} or {\"height\": n, \"width\": n} was expected");
     if (json_integer_value(n) == wanted) return 0;
     char why[96];
-    snprintf(why, sizeof why, "the model sees %lld pixels a side, and no other size is computed", (long long)wanted);
+    snprintf(why, sizeof why, "the model sees %lld pixels a side, and no other size is computed",
+             (long long)wanted);
     return arch_refuse(s, key, why);
 }
 
@@ -107,7 +118,8 @@ static int read_values(section s, pupil_arch *a)
     double factor;
     bool normalise;
     PUPIL_TRY(arch_whole(s, "resample", 3, &resample));
-    if (resample != 2 && resample != 3) return arch_refuse(s, "resample", "2 (bilinear) or 3 (bicubic) was expected");
+    if (resample != 2 && resample != 3)
+        return arch_refuse(s, "resample", "2 (bilinear) or 3 (bicubic) was expected");
     strcpy(a->interpolation, resample == 2 ? "bilinear" : "bicubic");
     PUPIL_TRY(refuse_unless(s, "do_rescale", "pixels are always scaled to 0..1"));
     PUPIL_TRY(arch_number(s, "rescale_factor", 1.0 / 255, &factor));
@@ -121,9 +133,11 @@ static int read_values(section s, pupil_arch *a)
 
 static int read_processor(section s, int family, pupil_arch *a)
 {
-    static const char *const types[] = {"CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPFeatureExtractor",
-                                        "SiglipImageProcessor", "SiglipImageProcessorFast"};
-    const char *key = json_object_get(s.o, "image_processor_type") ? "image_processor_type" : "feature_extractor_type";
+    static const char *const types[] = {"CLIPImageProcessor", "CLIPImageProcessorFast",
+                                        "CLIPFeatureExtractor", "SiglipImageProcessor",
+                                        "SiglipImageProcessorFast"};
+    const char *key =
+        json_object_get(s.o, "image_processor_type") ? "image_processor_type" : "feature_extractor_type";
     bool crop, edge, crop_edge;
     int type;
     PUPIL_TRY(arch_word(s, key, types, PUPIL_COUNT(types), family == CLIP ? 0 : 3, &type));
@@ -140,14 +154,16 @@ static int read_processor(section s, int family, pupil_arch *a)
     PUPIL_TRY(read_size(s, "size", 224, clip, a->image_size, &edge));
     PUPIL_TRY(arch_bool(s, "do_center_crop", clip, &crop));
     if (crop && clip) PUPIL_TRY(read_size(s, "crop_size", 224, false, a->image_size, &crop_edge));
-    if (edge && !clip) return arch_refuse(s, "size", "SigLIP's processor makes {\"height\": n, \"width\": n}");
-    if (edge && !crop) return arch_refuse(s, "do_center_crop", "with size.shortest_edge pictures would not become squares");
+    if (edge && !clip)
+        return arch_refuse(s, "size", "SigLIP's processor makes {\"height\": n, \"width\": n}");
+    if (edge && !crop)
+        return arch_refuse(s, "do_center_crop", "with size.shortest_edge pictures would not become squares");
     strcpy(a->resize_mode, edge ? "shortest" : "squash");
     return 0;
 }
 
-/* preprocessor_config.json in the folder of `path`; without one, what the family's processor does by default, but at the
- * model's own size. */
+/* preprocessor_config.json in the folder of `path`; without one, what the family's processor does by default,
+ * but at the model's own size. */
 static int read_pixels(const char *path, int family, pupil_arch *a)
 {
     const char *slash = strrchr(path, '/');
@@ -170,7 +186,9 @@ int arch_from_hf(section root, pupil_arch *a)
 {
     const json_t *type = json_object_get(root.o, "model_type");
     if (json_is_string(type) && !strcmp(json_string_value(type), "siglip2"))
-        return arch_refuse(root, "model_type", "SigLIP2 with patches of any shape (NaFlex) is not computed; its checkpoints of one resolution say \"siglip\"");
+        return arch_refuse(root, "model_type",
+                           "SigLIP2 with patches of any shape (NaFlex) is not computed; its checkpoints of "
+                           "one resolution say \"siglip\"");
     int family;
     PUPIL_TRY(arch_word(root, "model_type", model_types, 2, 0, &family));
     PUPIL_TRY(read_config(root, family, a));
@@ -180,28 +198,41 @@ int arch_from_hf(section root, pupil_arch *a)
 /* ---- writing --------------------------------------------------------------------------------------- */
 static void write_tower(const char *type, const pupil_tower_arch *t, pupil_buf *out)
 {
-    pupil_buf_printf(out, "  \"model_type\": \"%s\",\n  \"hidden_size\": %lld,\n  \"intermediate_size\": %lld,\n  \"num_hidden_layers\": %lld,\n"
-                          "  \"num_attention_heads\": %lld,\n  \"hidden_act\": \"%s\",\n  \"layer_norm_eps\": ",
-                     type, (long long)t->width, (long long)t->mlp, (long long)t->layers, (long long)t->heads, activations[t->act]);
+    pupil_buf_printf(out,
+                     "  \"model_type\": \"%s\",\n  \"hidden_size\": %lld,\n  \"intermediate_size\": %lld,\n  "
+                     "\"num_hidden_layers\": %lld,\n"
+                     "  \"num_attention_heads\": %lld,\n  \"hidden_act\": \"%s\",\n  \"layer_norm_eps\": ",
+                     type, (long long)t->width, (long long)t->mlp, (long long)t->layers, (long long)t->heads,
+                     activations[t->act]);
     pupil_buf_json_num(out, t->eps);
 }
 
 static void write_config(const pupil_arch *a, int family, pupil_buf *out)
 {
     bool clip = family == CLIP;
-    pupil_buf_printf(out, "{\n \"architectures\": [\"%s\"],\n \"model_type\": \"%s\",\n \"initializer_factor\": 1.0,\n", clip ? "CLIPModel" : "SiglipModel",
-                     model_types[family]);
-    if (clip) pupil_buf_printf(out, " \"projection_dim\": %lld,\n \"logit_scale_init_value\": 2.6592,\n", (long long)a->embed_dim);
+    pupil_buf_printf(
+        out, "{\n \"architectures\": [\"%s\"],\n \"model_type\": \"%s\",\n \"initializer_factor\": 1.0,\n",
+        clip ? "CLIPModel" : "SiglipModel", model_types[family]);
+    if (clip)
+        pupil_buf_printf(out, " \"projection_dim\": %lld,\n \"logit_scale_init_value\": 2.6592,\n",
+                         (long long)a->embed_dim);
     pupil_buf_puts(out, " \"text_config\": {\n");
     write_tower(clip ? "clip_text_model" : "siglip_text_model", &a->text, out);
-    pupil_buf_printf(out, ",\n  \"max_position_embeddings\": %lld,\n  \"vocab_size\": %lld,\n  \"%s\": %lld,\n  \"attention_dropout\": 0.0,\n",
-                     (long long)a->context, (long long)a->vocab, clip ? "projection_dim" : "projection_size", (long long)a->embed_dim);
+    pupil_buf_printf(out,
+                     ",\n  \"max_position_embeddings\": %lld,\n  \"vocab_size\": %lld,\n  \"%s\": %lld,\n  "
+                     "\"attention_dropout\": 0.0,\n",
+                     (long long)a->context, (long long)a->vocab, clip ? "projection_dim" : "projection_size",
+                     (long long)a->embed_dim);
     /* CLIPModel pools at the first id that is eos_token_id */
-    if (clip) pupil_buf_printf(out, "  \"bos_token_id\": %lld,\n  \"eos_token_id\": %lld,\n", (long long)(a->vocab - 2), (long long)(a->vocab - 1));
+    if (clip)
+        pupil_buf_printf(out, "  \"bos_token_id\": %lld,\n  \"eos_token_id\": %lld,\n",
+                         (long long)(a->vocab - 2), (long long)(a->vocab - 1));
     pupil_buf_puts(out, "  \"pad_token_id\": 1\n },\n \"vision_config\": {\n");
     write_tower(clip ? "clip_vision_model" : "siglip_vision_model", &a->image, out);
     if (clip) pupil_buf_printf(out, ",\n  \"projection_dim\": %lld", (long long)a->embed_dim);
-    pupil_buf_printf(out, ",\n  \"num_channels\": 3,\n  \"image_size\": %lld,\n  \"patch_size\": %lld,\n  \"attention_dropout\": 0.0\n }\n}\n",
+    pupil_buf_printf(out,
+                     ",\n  \"num_channels\": 3,\n  \"image_size\": %lld,\n  \"patch_size\": %lld,\n  "
+                     "\"attention_dropout\": 0.0\n }\n}\n",
                      (long long)a->image_size, (long long)a->patch);
 }
 
@@ -216,10 +247,20 @@ static void write_processor(const pupil_arch *a, int family, pupil_buf *out)
 {
     bool squash = !strcmp(a->resize_mode, "squash"), siglip = family == SIGLIP && squash;
     long long n = (long long)a->image_size;
-    pupil_buf_printf(out, "{\n \"image_processor_type\": \"%s\",\n \"do_convert_rgb\": true,\n \"do_resize\": true,\n", siglip ? "SiglipImageProcessor" : "CLIPImageProcessor");
-    pupil_buf_printf(out, squash ? " \"size\": {\"height\": %lld, \"width\": %lld},\n" : " \"size\": {\"shortest_edge\": %lld},\n", n, n);
-    if (!siglip) pupil_buf_printf(out, " \"do_center_crop\": %s,\n \"crop_size\": {\"height\": %lld, \"width\": %lld},\n", squash ? "false" : "true", n, n);
-    pupil_buf_printf(out, " \"resample\": %d,\n \"do_rescale\": true,\n \"rescale_factor\": 0.00392156862745098,\n \"do_normalize\": true,\n",
+    pupil_buf_printf(
+        out, "{\n \"image_processor_type\": \"%s\",\n \"do_convert_rgb\": true,\n \"do_resize\": true,\n",
+        siglip ? "SiglipImageProcessor" : "CLIPImageProcessor");
+    pupil_buf_printf(out,
+                     squash ? " \"size\": {\"height\": %lld, \"width\": %lld},\n"
+                            : " \"size\": {\"shortest_edge\": %lld},\n",
+                     n, n);
+    if (!siglip)
+        pupil_buf_printf(out,
+                         " \"do_center_crop\": %s,\n \"crop_size\": {\"height\": %lld, \"width\": %lld},\n",
+                         squash ? "false" : "true", n, n);
+    pupil_buf_printf(out,
+                     " \"resample\": %d,\n \"do_rescale\": true,\n \"rescale_factor\": "
+                     "0.00392156862745098,\n \"do_normalize\": true,\n",
                      strcmp(a->interpolation, "bilinear") ? 3 : 2);
     write_triple("image_mean", a->mean, out);
     pupil_buf_puts(out, ",\n");
@@ -230,23 +271,30 @@ static void write_processor(const pupil_arch *a, int family, pupil_buf *out)
 /* Nothing beyond what CLIPModel, or SiglipModel, computes. */
 static bool plain_clip(const pupil_arch *a)
 {
-    return !strcmp(pupil_arch_family(a), "CLIP") && !a->trunk_names && a->class_token && a->pre_norm && !a->patch_bias && a->image_proj == PUPIL_PROJ_MATRIX &&
-           !a->text_all_to_all && !a->text_proj_bias && !a->text_prefix && !a->logit_bias;
+    return !strcmp(pupil_arch_family(a), "CLIP") && !a->trunk_names && a->class_token && a->pre_norm &&
+           !a->patch_bias && a->image_proj == PUPIL_PROJ_MATRIX && !a->text_all_to_all &&
+           !a->text_proj_bias && !a->text_prefix && !a->logit_bias;
 }
 
 static bool plain_siglip(const pupil_arch *a)
 {
-    return !strcmp(pupil_arch_family(a), "SigLIP") && a->trunk_names && !a->class_token && !a->pre_norm && a->patch_bias && a->image_proj == PUPIL_PROJ_NONE &&
-           a->pool_heads == a->image.heads && a->pool_mlp == a->image.mlp && a->text_all_to_all && a->text_proj_bias && a->text_prefix && a->logit_bias;
+    return !strcmp(pupil_arch_family(a), "SigLIP") && a->trunk_names && !a->class_token && !a->pre_norm &&
+           a->patch_bias && a->image_proj == PUPIL_PROJ_NONE && a->pool_heads == a->image.heads &&
+           a->pool_mlp == a->image.mlp && a->text_all_to_all && a->text_proj_bias && a->text_prefix &&
+           a->logit_bias;
 }
 
 int pupil_arch_to_hf(const pupil_arch *a, pupil_buf *config, pupil_buf *preprocessor)
 {
     int family = plain_siglip(a) ? SIGLIP : CLIP;
     if (family == CLIP && !plain_clip(a))
-        return pupil_fail(PUPIL_EUSER, "this %s model has parts that neither CLIPModel nor SiglipModel of Hugging Face has; open_clip's format has them", pupil_arch_family(a));
+        return pupil_fail(PUPIL_EUSER,
+                          "this %s model has parts that neither CLIPModel nor SiglipModel of Hugging Face "
+                          "has; open_clip's format has them",
+                          pupil_arch_family(a));
     if (!strcmp(a->resize_mode, "longest"))
-        return pupil_fail(PUPIL_EUSER, "resize_mode longest: Hugging Face's processors of CLIP and SigLIP cannot do that; open_clip's format can");
+        return pupil_fail(PUPIL_EUSER, "resize_mode longest: Hugging Face's processors of CLIP and SigLIP "
+                                       "cannot do that; open_clip's format can");
     write_config(a, family, config);
     write_processor(a, family, preprocessor);
     return 0;

@@ -1,5 +1,5 @@
-/* arch_json.c: open_clip's configuration files, read and written: {"model_cfg": ..., "preprocess_cfg": ...}. What this
- * code would not compute as open_clip does is refused by its key. */
+/* arch_json.c: open_clip's configuration files, read and written: {"model_cfg": ..., "preprocess_cfg": ...}.
+ * What this code would not compute as open_clip does is refused by its key. */
 #include "arch.h"
 
 #include <string.h>
@@ -8,7 +8,8 @@ static const char *const interpolations[] = {"bicubic", "bilinear"};
 static const char *const resize_modes[] = {"shortest", "squash", "longest"};
 
 /* act_kwargs, norm_kwargs and mlp_ratio of a tower. */
-static int read_tower_kwargs(section s, const char *act_name, const char *norm_name, bool quick, pupil_tower_arch *t)
+static int read_tower_kwargs(section s, const char *act_name, const char *norm_name, bool quick,
+                             pupil_tower_arch *t)
 {
     static const char *const forms[] = {"none", "tanh"};
     section act, norm;
@@ -30,12 +31,16 @@ static int read_tower_kwargs(section s, const char *act_name, const char *norm_n
 /* open_clip's own ViT. */
 static int read_vit(section v, bool quick, pupil_arch *a)
 {
-    static const char *const pools[] = {"tok"}, *const positions[] = {"learnable"}, *const blocks[] = {"default"};
+    static const char *const pools[] = {"tok"}, *const positions[] = {"learnable"},
+                             *const blocks[] = {"default"};
     int64_t head_width;
     int i;
-    if (json_is_array(json_object_get(v.o, "layers"))) return arch_refuse(v, "layers", "a ResNet is not computed here");
-    PUPIL_TRY(arch_known(v, "image_size layers width head_width mlp_ratio patch_size patch_dropout attn_pooler_queries attn_pooler_heads "
-                            "pool_type pos_embed_type block_type act_kwargs norm_kwargs timm_pool timm_proj timm_drop timm_drop_path"));
+    if (json_is_array(json_object_get(v.o, "layers")))
+        return arch_refuse(v, "layers", "a ResNet is not computed here");
+    PUPIL_TRY(arch_known(v, "image_size layers width head_width mlp_ratio patch_size patch_dropout "
+                            "attn_pooler_queries attn_pooler_heads "
+                            "pool_type pos_embed_type block_type act_kwargs norm_kwargs timm_pool timm_proj "
+                            "timm_drop timm_drop_path"));
     PUPIL_TRY(arch_word(v, "pool_type", pools, 1, 0, &i));
     PUPIL_TRY(arch_word(v, "pos_embed_type", positions, 1, 0, &i));
     PUPIL_TRY(arch_word(v, "block_type", blocks, 1, 0, &i));
@@ -52,24 +57,30 @@ static int read_vit(section v, bool quick, pupil_arch *a)
 
 static int read_trunk(section v, pupil_arch *a)
 {
-    PUPIL_TRY(arch_known(v, "image_size layers width head_width mlp_ratio patch_size patch_dropout timm_model_name timm_model_pretrained "
+    PUPIL_TRY(arch_known(v, "image_size layers width head_width mlp_ratio patch_size patch_dropout "
+                            "timm_model_name timm_model_pretrained "
                             "timm_pool timm_proj timm_drop timm_drop_path timm_model_kwargs"));
     return arch_trunk_read(v, a);
 }
 
 static int read_text(section t, bool quick, pupil_arch *a)
 {
-    static const char *const pools[] = {"argmax", "last"}, *const projections[] = {"linear"}, *const blocks[] = {"default"}, *const arches[] = {"clip"};
+    static const char *const pools[] = {"argmax", "last"}, *const projections[] = {"linear"},
+                             *const blocks[] = {"default"}, *const arches[] = {"clip"};
     int last, i;
-    PUPIL_TRY(arch_known(t, "text_arch context_length vocab_size width heads layers mlp_ratio pool_type proj_type proj_bias no_causal_mask "
-                            "block_type act_kwargs norm_kwargs pad_id bos_id eos_id hf_tokenizer_name tokenizer_kwargs tokenizer_mode"));
+    PUPIL_TRY(arch_known(t, "text_arch context_length vocab_size width heads layers mlp_ratio pool_type "
+                            "proj_type proj_bias no_causal_mask "
+                            "block_type act_kwargs norm_kwargs pad_id bos_id eos_id hf_tokenizer_name "
+                            "tokenizer_kwargs tokenizer_mode"));
     PUPIL_TRY(arch_word(t, "text_arch", arches, 1, 0, &i));
     PUPIL_TRY(arch_word(t, "proj_type", projections, 1, 0, &i));
     PUPIL_TRY(arch_word(t, "block_type", blocks, 1, 0, &i));
     PUPIL_TRY(arch_word(t, "pool_type", pools, 2, 0, &last));
     PUPIL_TRY(arch_bool(t, "no_causal_mask", false, &a->text_all_to_all));
     if (last != a->text_all_to_all)
-        return arch_refuse(t, "pool_type", last ? "it is computed with no_causal_mask alone" : "with no_causal_mask, \"last\" alone is computed");
+        return arch_refuse(t, "pool_type",
+                           last ? "it is computed with no_causal_mask alone"
+                                : "with no_causal_mask, \"last\" alone is computed");
     PUPIL_TRY(arch_bool(t, "proj_bias", false, &a->text_proj_bias));
     PUPIL_TRY(arch_whole(t, "context_length", 77, &a->context));
     PUPIL_TRY(arch_whole(t, "vocab_size", 49408, &a->vocab));
@@ -102,17 +113,22 @@ int arch_from_open_clip(section root, pupil_arch *a)
     double bias, scale;
     PUPIL_TRY(arch_section(root, "model_cfg", "model_cfg", &model));
     PUPIL_TRY(arch_section(root, "preprocess_cfg", "preprocess_cfg", &pre));
-    PUPIL_TRY(arch_known(model, "embed_dim quick_gelu vision_cfg text_cfg custom_text init_logit_scale init_logit_bias nonscalar_logit_scale"));
+    PUPIL_TRY(arch_known(model, "embed_dim quick_gelu vision_cfg text_cfg custom_text init_logit_scale "
+                                "init_logit_bias nonscalar_logit_scale"));
     PUPIL_TRY(arch_section(model, "vision_cfg", "vision_cfg", &v));
     PUPIL_TRY(arch_section(model, "text_cfg", "text_cfg", &t));
     if (!v.o || !t.o)
-        return pupil_fail(PUPIL_EFORMAT, "%s: expected open_clip's {\"model_cfg\": {\"vision_cfg\": {...}, \"text_cfg\": {...}}}, or Hugging Face's \"model_type\"", root.path);
+        return pupil_fail(PUPIL_EFORMAT,
+                          "%s: expected open_clip's {\"model_cfg\": {\"vision_cfg\": {...}, \"text_cfg\": "
+                          "{...}}}, or Hugging Face's \"model_type\"",
+                          root.path);
     PUPIL_TRY(arch_bool(model, "quick_gelu", false, &quick));
     PUPIL_TRY(arch_bool(model, "custom_text", false, &a->text_prefix));
     PUPIL_TRY(arch_number(model, "init_logit_scale", 0, &scale));
     PUPIL_TRY(arch_number(model, "init_logit_bias", 0, &bias));
     a->logit_bias = json_is_number(json_object_get(model.o, "init_logit_bias"));
-    PUPIL_TRY(json_is_string(json_object_get(v.o, "timm_model_name")) ? read_trunk(v, a) : read_vit(v, quick, a));
+    PUPIL_TRY(json_is_string(json_object_get(v.o, "timm_model_name")) ? read_trunk(v, a)
+                                                                      : read_vit(v, quick, a));
     PUPIL_TRY(read_text(t, quick, a));
     PUPIL_TRY(arch_whole(model, "embed_dim", 0, &a->embed_dim));
     return read_preprocess(pre, a);
@@ -154,26 +170,37 @@ static void write_triple(const char *name, const double x[3], pupil_buf *out)
 
 void pupil_arch_to_json(const pupil_arch *a, pupil_buf *out)
 {
-    pupil_buf_printf(out, "{\n \"model_cfg\": {\n  \"embed_dim\": %lld,\n  \"quick_gelu\": %s,\n", (long long)a->embed_dim,
-                     a->text.act == PUPIL_QUICK_GELU ? "true" : "false");
+    pupil_buf_printf(out, "{\n \"model_cfg\": {\n  \"embed_dim\": %lld,\n  \"quick_gelu\": %s,\n",
+                     (long long)a->embed_dim, a->text.act == PUPIL_QUICK_GELU ? "true" : "false");
     if (a->text_prefix) pupil_buf_puts(out, "  \"custom_text\": true,\n");
     if (a->logit_bias) pupil_buf_puts(out, "  \"init_logit_bias\": -10,\n");
     pupil_buf_puts(out, "  \"vision_cfg\": {");
     if (a->trunk_names) {
         arch_trunk_write(a, out);
     } else {
-        pupil_buf_printf(out, "\"image_size\": %lld, \"layers\": %lld, \"width\": %lld, \"head_width\": %lld, \"patch_size\": %lld",
+        pupil_buf_printf(out,
+                         "\"image_size\": %lld, \"layers\": %lld, \"width\": %lld, \"head_width\": %lld, "
+                         "\"patch_size\": %lld",
                          (long long)a->image_size, (long long)a->image.layers, (long long)a->image.width,
                          (long long)(a->image.width / a->image.heads), (long long)a->patch);
         write_tower_kwargs(&a->image, out);
     }
-    pupil_buf_printf(out, "},\n  \"text_cfg\": {\"context_length\": %lld, \"vocab_size\": %lld, \"width\": %lld, \"heads\": %lld, \"layers\": %lld",
-                     (long long)a->context, (long long)a->vocab, (long long)a->text.width, (long long)a->text.heads, (long long)a->text.layers);
+    pupil_buf_printf(out,
+                     "},\n  \"text_cfg\": {\"context_length\": %lld, \"vocab_size\": %lld, \"width\": %lld, "
+                     "\"heads\": %lld, \"layers\": %lld",
+                     (long long)a->context, (long long)a->vocab, (long long)a->text.width,
+                     (long long)a->text.heads, (long long)a->text.layers);
     if (a->text_all_to_all) pupil_buf_puts(out, ", \"no_causal_mask\": true, \"pool_type\": \"last\"");
     if (a->text_proj_bias) pupil_buf_puts(out, ", \"proj_bias\": true");
     write_tower_kwargs(&a->text, out);
+    /* open_clip's own tokenizer has CLIP's ids; given a name, it takes the one beside a local-dir: model */
+    if (a->text_all_to_all) pupil_buf_puts(out, ", \"hf_tokenizer_name\": \"local-dir\"");
+    else if (a->vocab != 49408)
+        pupil_buf_puts(
+            out, ", \"hf_tokenizer_name\": \"local-dir\", \"tokenizer_kwargs\": {\"clean\": \"lower\"}");
     pupil_buf_puts(out, "}\n },\n \"preprocess_cfg\": {");
     write_triple("mean", a->mean, out);
     write_triple("std", a->std, out);
-    pupil_buf_printf(out, "\"interpolation\": \"%s\", \"resize_mode\": \"%s\"}\n}\n", a->interpolation, a->resize_mode);
+    pupil_buf_printf(out, "\"interpolation\": \"%s\", \"resize_mode\": \"%s\"}\n}\n", a->interpolation,
+                     a->resize_mode);
 }

@@ -1,5 +1,5 @@
-/* arch_keys.c: keys of a configuration, read with their types checked. Whatever is wrong is one line that names file,
- * key and value. */
+/* arch_keys.c: keys of a configuration, read with their types checked. Whatever is wrong is one line that
+ * names file, key and value. */
 #include "arch.h"
 
 #include <string.h>
@@ -19,9 +19,10 @@ int arch_load(const char *path, json_t **ret)
 
 int arch_refuse(section s, const char *key, const char *why)
 {
-    char *value = json_dumps(json_object_get(s.o, key), JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
-    int r = pupil_fail(PUPIL_EFORMAT, "%s: %s%s%s is %.60s%s; %s", s.path, s.name, *s.name ? "." : "", key, value ? value : "absent",
-                       value && strlen(value) > 60 ? "..." : "", why);
+    char *value = json_dumps(json_object_get(s.o, key),
+                             JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
+    int r = pupil_fail(PUPIL_EFORMAT, "%s: %s%s%s is %.60s%s; %s", s.path, s.name, *s.name ? "." : "", key,
+                       value ? value : "absent", value && strlen(value) > 60 ? "..." : "", why);
     free(value);
     return r;
 }
@@ -112,7 +113,8 @@ int arch_known(section s, const char *words)
     json_object_foreach((json_t *)(uintptr_t)s.o, key, v)
     {
         bool nothing = json_is_null(v) || json_is_false(v) || (json_is_object(v) && json_object_size(v) == 0);
-        if (!nothing && !listed(words, key)) return arch_refuse(s, key, "what that makes is not computed here");
+        if (!nothing && !listed(words, key))
+            return arch_refuse(s, key, "what that makes is not computed here");
     }
     return 0;
 }

@@ -1,5 +1,6 @@
-/* arch_trunk.c: timm's trunks that open_clip puts under "visual.trunk.": SigLIP's and SigLIP2's ViTs, EVA01 and EVA02, and
- * PE-Core's. A name stands for sizes (timm's models/vision_transformer.py and eva.py); timm_model_kwargs override them. */
+/* arch_trunk.c: timm's trunks that open_clip puts under "visual.trunk.": SigLIP's and SigLIP2's ViTs, EVA01
+ * and EVA02, and PE-Core's. A name stands for sizes (timm's models/vision_transformer.py and eva.py);
+ * timm_model_kwargs override them. */
 #include "arch.h"
 
 #include <string.h>
@@ -7,11 +8,11 @@
 typedef enum { SIGLIP, EVA01, EVA02, PE } kind;
 
 #define SIZES(w, l, h, r) .width = (w), .depth = (l), .heads = (h), .ratio = (r)
-#define BASE SIZES(768, 12, 12, 4)
-#define LARGE SIZES(1024, 24, 16, 4)
-#define SO400M SIZES(1152, 27, 16, 3.7362)
-#define GIANTOPT SIZES(1536, 40, 16, 4)
-#define EVA_GIANT SIZES(1408, 40, 16, 6144.0 / 1408)
+#define BASE              SIZES(768, 12, 12, 4)
+#define LARGE             SIZES(1024, 24, 16, 4)
+#define SO400M            SIZES(1152, 27, 16, 3.7362)
+#define GIANTOPT          SIZES(1536, 40, 16, 4)
+#define EVA_GIANT         SIZES(1408, 40, 16, 6144.0 / 1408)
 
 /* clang-format off */
 static const struct trunk {
@@ -51,14 +52,18 @@ static const struct trunk {
 /* clang-format on */
 
 /* Words of kwargs that change nothing at inference, and those that are read. */
-#define COMMON "img_size patch_size embed_dim depth num_heads mlp_ratio drop_rate pos_drop_rate patch_drop_rate proj_drop_rate attn_drop_rate drop_path_rate"
+#define COMMON                                                                                               \
+    "img_size patch_size embed_dim depth num_heads mlp_ratio drop_rate pos_drop_rate patch_drop_rate "       \
+    "proj_drop_rate attn_drop_rate drop_path_rate"
 static const char *const kwargs_of[] = {
     [SIGLIP] = COMMON " act_layer",
     [EVA01] = COMMON,
     [EVA02] = COMMON " ref_feat_shape rope_grid_offset rope_grid_indexing",
-    [PE] = COMMON " ref_feat_shape rope_grid_offset rope_grid_indexing class_token attn_pool_num_heads attn_pool_mlp_ratio",
+    [PE] = COMMON
+    " ref_feat_shape rope_grid_offset rope_grid_indexing class_token attn_pool_num_heads attn_pool_mlp_ratio",
 };
-static const char *const activations[] = {[PUPIL_GELU] = "gelu", [PUPIL_QUICK_GELU] = "quick_gelu", [PUPIL_GELU_TANH] = "gelu_tanh"};
+static const char *const activations[] = {
+    [PUPIL_GELU] = "gelu", [PUPIL_QUICK_GELU] = "quick_gelu", [PUPIL_GELU_TANH] = "gelu_tanh"};
 static const char *const indexings[] = {"ij", "xy"};
 
 /* A whole number, or [n, n]. */
@@ -67,7 +72,8 @@ static int square(section s, const char *key, int64_t otherwise, int64_t *ret)
     const json_t *v = json_object_get(s.o, key);
     if (!json_is_array(v)) return arch_whole(s, key, otherwise, ret);
     const json_t *x = json_array_get(v, 0), *y = json_array_get(v, 1);
-    if (json_array_size(v) != 2 || !json_is_integer(x) || !json_equal(x, y)) return arch_refuse(s, key, "a square was expected");
+    if (json_array_size(v) != 2 || !json_is_integer(x) || !json_equal(x, y))
+        return arch_refuse(s, key, "a square was expected");
     *ret = (int64_t)json_integer_value(x);
     return 0;
 }
@@ -82,7 +88,8 @@ static int read_sizes(section kw, const struct trunk *t, pupil_arch *a)
     PUPIL_TRY(arch_whole(kw, "depth", t->depth, &a->image.layers));
     PUPIL_TRY(arch_whole(kw, "num_heads", t->heads, &a->image.heads));
     PUPIL_TRY(arch_number(kw, "mlp_ratio", t->ratio, &ratio));
-    PUPIL_TRY(arch_word(kw, "act_layer", activations, PUPIL_COUNT(activations), t->tanh ? PUPIL_GELU_TANH : PUPIL_GELU, &act));
+    PUPIL_TRY(arch_word(kw, "act_layer", activations, PUPIL_COUNT(activations),
+                        t->tanh ? PUPIL_GELU_TANH : PUPIL_GELU, &act));
     a->image.mlp = arch_mlp(a->image.width, ratio);
     a->image.act = (pupil_activation)act;
     a->image.eps = t->kind == PE ? 1e-5 : 1e-6;
@@ -142,7 +149,8 @@ int arch_trunk_read(section v, pupil_arch *a)
     const struct trunk *t = name ? find(name) : NULL;
     if (!t)
         return arch_refuse(v, "timm_model_name",
-                           "computed are vit_*_siglip_*, eva_giant_patch14_224, eva02_*_clip_* (base, large) and vit_pe_core_*");
+                           "computed are vit_*_siglip_*, eva_giant_patch14_224, eva02_*_clip_* (base, large) "
+                           "and vit_pe_core_*");
     section kw;
     int64_t size;
     PUPIL_TRY(arch_section(v, "timm_model_kwargs", "vision_cfg.timm_model_kwargs", &kw));
@@ -160,7 +168,9 @@ int arch_trunk_read(section v, pupil_arch *a)
     if (t->kind == EVA02 || t->kind == PE) PUPIL_TRY(read_rope(kw, t, a));
     if (t->kind == PE) PUPIL_TRY(read_pe(kw, t, a));
     PUPIL_TRY(square(v, "image_size", a->image_size, &size));
-    if (size != a->image_size) return arch_refuse(v, "image_size", "the trunk (its name, or timm_model_kwargs.img_size) has another");
+    if (size != a->image_size)
+        return arch_refuse(v, "image_size",
+                           "the trunk (its name, or timm_model_kwargs.img_size) has another");
     return 0;
 }
 
@@ -172,8 +182,9 @@ static const struct trunk *fitting(const pupil_arch *a, kind k)
     for (int i = 0; i < PUPIL_COUNT(trunks); i++) {
         const struct trunk *t = &trunks[i];
         if (t->kind != k) continue;
-        int fits = 4 * (t->width == a->image.width) + 2 * (t->patch == a->patch) + (t->image == a->image_size) +
-                   (t->headless == !a->class_token) + (t->tanh == (a->image.act == PUPIL_GELU_TANH));
+        int fits = 4 * (t->width == a->image.width) + 2 * (t->patch == a->patch) +
+                   (t->image == a->image_size) + (t->headless == !a->class_token) +
+                   (t->tanh == (a->image.act == PUPIL_GELU_TANH));
         if (fits > most) most = fits, best = t;
     }
     return best;
@@ -182,20 +193,28 @@ static const struct trunk *fitting(const pupil_arch *a, kind k)
 void arch_trunk_write(const pupil_arch *a, pupil_buf *out)
 {
     kind k = a->rope ? a->swiglu ? EVA02 : PE : a->pool == PUPIL_POOL_MAP ? SIGLIP : EVA01;
-    pupil_buf_printf(out, "\"image_size\": %lld, \"timm_model_name\": \"%s\", \"timm_model_pretrained\": false, \"timm_pool\": \"%s\", \"timm_proj\": %s,\n",
-                     (long long)a->image_size, fitting(a, k)->name, a->pool == PUPIL_POOL_MAP ? "map" : "token",
+    pupil_buf_printf(out,
+                     "\"image_size\": %lld, \"timm_model_name\": \"%s\", \"timm_model_pretrained\": false, "
+                     "\"timm_pool\": \"%s\", \"timm_proj\": %s,\n",
+                     (long long)a->image_size, fitting(a, k)->name,
+                     a->pool == PUPIL_POOL_MAP ? "map" : "token",
                      a->image_proj == PUPIL_PROJ_NONE ? "\"none\"" : "null");
-    pupil_buf_printf(out, "   \"timm_model_kwargs\": {\"img_size\": %lld, \"patch_size\": %lld, \"embed_dim\": %lld, \"depth\": %lld, \"num_heads\": %lld, \"mlp_ratio\": ",
-                     (long long)a->image_size, (long long)a->patch, (long long)a->image.width, (long long)a->image.layers, (long long)a->image.heads);
+    pupil_buf_printf(out,
+                     "   \"timm_model_kwargs\": {\"img_size\": %lld, \"patch_size\": %lld, \"embed_dim\": "
+                     "%lld, \"depth\": %lld, \"num_heads\": %lld, \"mlp_ratio\": ",
+                     (long long)a->image_size, (long long)a->patch, (long long)a->image.width,
+                     (long long)a->image.layers, (long long)a->image.heads);
     pupil_buf_json_num(out, arch_ratio(a->image.mlp, a->image.width));
     if (k == SIGLIP) pupil_buf_printf(out, ", \"act_layer\": \"%s\"", activations[a->image.act]);
     if (a->rope) {
-        pupil_buf_printf(out, ", \"ref_feat_shape\": %lld, \"rope_grid_indexing\": \"%s\", \"rope_grid_offset\": ",
+        pupil_buf_printf(out,
+                         ", \"ref_feat_shape\": %lld, \"rope_grid_indexing\": \"%s\", \"rope_grid_offset\": ",
                          (long long)a->rope_reference, indexings[a->rope_xy]);
         pupil_buf_json_num(out, a->rope_offset);
     }
     if (k == PE) {
-        pupil_buf_printf(out, ", \"class_token\": %s, \"attn_pool_num_heads\": %lld, \"attn_pool_mlp_ratio\": ",
+        pupil_buf_printf(out,
+                         ", \"class_token\": %s, \"attn_pool_num_heads\": %lld, \"attn_pool_mlp_ratio\": ",
                          a->class_token ? "true" : "false", (long long)a->pool_heads);
         pupil_buf_json_num(out, arch_ratio(a->pool_mlp, a->image.width));
     }

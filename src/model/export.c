@@ -1,14 +1,18 @@
-/* export.c: a model as the files of a layout have it: which layout and number formats a weights file is in, and folders
- * in open_clip's and in Hugging Face's layout, made from the parameters of a table. */
+/* export.c: a model as the files of a layout have it: which layout and number formats a weights file is in,
+ * and folders in open_clip's and in Hugging Face's layout, made from the parameters of a table. */
 #include "layout.h"
 
 #include <string.h>
 
-static bool own(const pupil_tensor *t) { return strncmp(t->name, "loss.", 5) != 0; }
+static bool own(const pupil_tensor *t)
+{
+    return strncmp(t->name, "loss.", 5) != 0;
+}
 
 int pupil_weights_about(const char *path, pupil_clip *c, pupil_weights_file *ret)
 {
-    static const char *const names[] = {[PUPIL_ST_F32] = "F32", [PUPIL_ST_F16] = "F16", [PUPIL_ST_BF16] = "BF16", [PUPIL_ST_OTHER] = "other"};
+    static const char *const names[] = {
+        [PUPIL_ST_F32] = "F32", [PUPIL_ST_F16] = "F16", [PUPIL_ST_BF16] = "BF16", [PUPIL_ST_OTHER] = "other"};
     const pupil_table *t = pupil_clip_table(c);
     pupil_safetensors *s;
     int64_t of[PUPIL_COUNT(names)] = {0};
@@ -24,7 +28,8 @@ int pupil_weights_about(const char *path, pupil_clip *c, pupil_weights_file *ret
     pupil_safetensors_close(&s);
     *ret = (pupil_weights_file){.layout = l == LAYOUT_HUGGING_FACE ? "Hugging Face" : "open_clip"};
     for (int i = 0, n = 0; i < PUPIL_COUNT(names); i++)
-        if (of[i]) n += snprintf(ret->formats + n, sizeof ret->formats - (size_t)n, "%s%s", n ? ", " : "", names[i]);
+        if (of[i])
+            n += snprintf(ret->formats + n, sizeof ret->formats - (size_t)n, "%s%s", n ? ", " : "", names[i]);
     return 0;
 }
 
@@ -63,7 +68,8 @@ static void list_tensor(listing *l, int64_t i, const pupil_tensor *t, const layo
             strcpy(l->name[l->n++], at->part[k].name);
             s->ndim = at->lead + t->ndim;
             for (int d = 0; d < at->lead; d++) s->shape[d] = 1;
-            for (int d = 0; d < t->ndim; d++) s->shape[at->lead + d] = t->shape[at->transpose ? t->ndim - 1 - d : d];
+            for (int d = 0; d < t->ndim; d++)
+                s->shape[at->lead + d] = t->shape[at->transpose ? t->ndim - 1 - d : d];
             if (at->n > 1) s->shape[at->lead] = at->part[k].rows;
             s->data = x;
         }
@@ -75,8 +81,10 @@ static int list_all(const pupil_clip *c, const float *params, layout l, listing 
 {
     const pupil_table *t = pupil_clip_table((pupil_clip *)(uintptr_t)c);
     size_t most = 3 * (size_t)t->n;
-    *ret = (listing){.t = pupil_alloc(most * sizeof *ret->t), .name = pupil_alloc(most * sizeof *ret->name),
-                     .turned = pupil_alloc((size_t)t->n * sizeof *ret->turned), .tensors = t->n};
+    *ret = (listing){.t = pupil_alloc(most * sizeof *ret->t),
+                     .name = pupil_alloc(most * sizeof *ret->name),
+                     .turned = pupil_alloc((size_t)t->n * sizeof *ret->turned),
+                     .tensors = t->n};
     for (int64_t i = 0; i < t->n; i++) {
         layout_tensor at;
         if (!own(&t->t[i])) continue;
@@ -97,7 +105,8 @@ static int write_in(const char *dir, const char *name, const pupil_buf *text)
 }
 
 /* Configurations first: a folder is a model once its weights are there. */
-static int write_folder(const char *dir, bool hf, const pupil_buf *config, const pupil_buf *preprocessor, const listing *w, pupil_st_type type)
+static int write_folder(const char *dir, bool hf, const pupil_buf *config, const pupil_buf *preprocessor,
+                        const listing *w, pupil_st_type type)
 {
     PUPIL_TRY(pupil_mkdirs(dir));
     PUPIL_TRY(write_in(dir, hf ? "config.json" : "open_clip_config.json", config));
@@ -108,7 +117,8 @@ static int write_folder(const char *dir, bool hf, const pupil_buf *config, const
     return r;
 }
 
-int pupil_model_dir_export(const char *dir, const pupil_clip *c, const float *params, bool hf, pupil_st_type type)
+int pupil_model_dir_export(const char *dir, const pupil_clip *c, const float *params, bool hf,
+                           pupil_st_type type)
 {
     pupil_buf config = {0}, preprocessor = {0};
     listing w = {0};

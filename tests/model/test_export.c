@@ -1,5 +1,5 @@
-/* Export: in either layout a model of any family reads back with the same parameters, bit for bit; and Hugging Face's files
- * of the reference models are what they were made from. */
+/* Export: in either layout a model of any family reads back with the same parameters, bit for bit; and
+ * Hugging Face's files of the reference models are what they were made from. */
 #include "../oracle_h5.h"
 
 #include "pupil/model.h"
@@ -19,17 +19,23 @@ static int teardown(void **state)
 }
 
 /* ---- any family, there and back --------------------------------------------------------------------- */
-#define SIZES(e) \
-    .image = {.width = 24, .layers = 2, .heads = 3, .mlp = 20, .eps = (e)}, .text = {.width = 10, .layers = 2, .heads = 2, .mlp = 12, .eps = 1e-5}, .image_size = 21, .patch = 5, \
+#define SIZES(e)                                                                                             \
+    .image = {.width = 24, .layers = 2, .heads = 3, .mlp = 20, .eps = (e)},                                  \
+    .text = {.width = 10, .layers = 2, .heads = 2, .mlp = 12, .eps = 1e-5}, .image_size = 21, .patch = 5,    \
     .context = 7, .vocab = 13, .std = {1, 1, 1}, .interpolation = "bicubic", .resize_mode = "shortest"
-#define MAP .pool = PUPIL_POOL_MAP, .pool_heads = 3, .pool_mlp = 20
+#define MAP  .pool = PUPIL_POOL_MAP, .pool_heads = 3, .pool_mlp = 20
 #define ROPE .rope = true, .rope_reference = 4
 static const pupil_arch families[] = {
     {SIZES(1e-5), .embed_dim = 6, .class_token = true, .pre_norm = true, .image_proj = PUPIL_PROJ_MATRIX},
-    {SIZES(1e-6), .embed_dim = 24, MAP, .patch_bias = true, .trunk_names = true, .text_all_to_all = true, .text_proj_bias = true, .text_prefix = true, .logit_bias = true},
-    {SIZES(1e-6), .embed_dim = 6, ROPE, .class_token = true, .patch_bias = true, .image_proj = PUPIL_PROJ_LINEAR, .swiglu = true, .inner_norm = true, .no_k_bias = true, .trunk_names = true, .text_prefix = true},
-    {SIZES(1e-6), .embed_dim = 6, .class_token = true, .patch_bias = true, .image_proj = PUPIL_PROJ_LINEAR, .no_k_bias = true, .trunk_names = true, .text_prefix = true},
-    {SIZES(1e-5), .embed_dim = 6, MAP, ROPE, .rope_xy = true, .class_token = true, .pre_norm = true, .image_proj = PUPIL_PROJ_LINEAR, .trunk_names = true, .text_prefix = true},
+    {SIZES(1e-6), .embed_dim = 24, MAP, .patch_bias = true, .trunk_names = true, .text_all_to_all = true,
+     .text_proj_bias = true, .text_prefix = true, .logit_bias = true},
+    {SIZES(1e-6), .embed_dim = 6, ROPE, .class_token = true, .patch_bias = true,
+     .image_proj = PUPIL_PROJ_LINEAR, .swiglu = true, .inner_norm = true, .no_k_bias = true,
+     .trunk_names = true, .text_prefix = true},
+    {SIZES(1e-6), .embed_dim = 6, .class_token = true, .patch_bias = true, .image_proj = PUPIL_PROJ_LINEAR,
+     .no_k_bias = true, .trunk_names = true, .text_prefix = true},
+    {SIZES(1e-5), .embed_dim = 6, MAP, ROPE, .rope_xy = true, .class_token = true, .pre_norm = true,
+     .image_proj = PUPIL_PROJ_LINEAR, .trunk_names = true, .text_prefix = true},
 };
 
 /* Numbers that tell their places, none of them 0; biases of k that no file holds are 0. */
@@ -57,7 +63,8 @@ static double read_back(const char *model, const pupil_arch *a, const float *p)
     GOOD(pupil_model_dir_load(model, c, q));
     double worst = 0;
     for (int64_t i = 0; i < pupil_clip_table(c)->total; i++)
-        if (p[i] != q[i]) worst = fmax(worst, fabs((double)p[i] - (double)q[i]) / fmax(fabs((double)p[i]), 1e-9));
+        if (p[i] != q[i])
+            worst = fmax(worst, fabs((double)p[i] - (double)q[i]) / fmax(fabs((double)p[i]), 1e-9));
     pupil_clip_free(&c);
     pupil_free(&q);
     return worst;
@@ -68,12 +75,14 @@ static void every_family_reads_back(void **state)
     for (int i = 0; i < PUPIL_COUNT(families); i++) {
         const pupil_arch *a = &families[i];
         pupil_clip *c = pupil_clip_new(a);
-        pupil_table_add(pupil_clip_table(c), "loss.head", 1, (int64_t[]){3}, PUPIL_INIT_CONST, 1); /* a guest stays here */
+        pupil_table_add(pupil_clip_table(c), "loss.head", 1, (int64_t[]){3}, PUPIL_INIT_CONST,
+                        1); /* a guest stays here */
         float *p = parameters(c);
         for (int hf = 0; hf < 2; hf++) {
             char *model = pupil_format("%s/%d-%d", dir, i, hf), *half = pupil_format("%s-half", model);
             if (hf && i > 1) {
-                BAD(pupil_model_dir_export(model, c, p, true, PUPIL_ST_F32), PUPIL_EUSER, pupil_arch_family(a));
+                BAD(pupil_model_dir_export(model, c, p, true, PUPIL_ST_F32), PUPIL_EUSER,
+                    pupil_arch_family(a));
                 assert_false(pupil_exists(model));
             } else {
                 GOOD(pupil_model_dir_export(model, c, p, hf, PUPIL_ST_F32));
@@ -95,7 +104,8 @@ static void a_value_too_large_for_halves(void **state)
     float *p = parameters(c);
     p[pupil_table_find(pupil_clip_table(c), "ln_final.bias")->offset] = 1e6f;
     char *model = pupil_join(dir, "large");
-    BAD(pupil_model_dir_export(model, c, p, true, PUPIL_ST_F16), PUPIL_ENUMERIC, "text_model.final_layer_norm.bias");
+    BAD(pupil_model_dir_export(model, c, p, true, PUPIL_ST_F16), PUPIL_ENUMERIC,
+        "text_model.final_layer_norm.bias");
     char *weights = pupil_join(model, "model.safetensors");
     assert_false(pupil_exists(weights));
     pupil_clip_free(&c);
@@ -128,8 +138,11 @@ static void same_file(const char *mine, const char *theirs)
     {
         pupil_st_tensor t[2];
         float *x[2];
-        CHECK(pupil_safetensors_find(s[0], name, &t[0]) && pupil_safetensors_find(s[1], name, &t[1]), "%s is not in both", name);
-        CHECK(t[0].ndim == t[1].ndim && !memcmp(t[0].shape, t[1].shape, (size_t)t[0].ndim * sizeof *t[0].shape), "%s: shapes differ", name);
+        CHECK(pupil_safetensors_find(s[0], name, &t[0]) && pupil_safetensors_find(s[1], name, &t[1]),
+              "%s is not in both", name);
+        CHECK(t[0].ndim == t[1].ndim &&
+                  !memcmp(t[0].shape, t[1].shape, (size_t)t[0].ndim * sizeof *t[0].shape),
+              "%s: shapes differ", name);
         for (int k = 0; k < 2; k++) {
             x[k] = floats(t[k].count);
             GOOD(pupil_st_unpack(&t[k], 0, t[k].count, x[k]));
@@ -148,7 +161,8 @@ static void reference_models(void **state)
     static const char *const models[] = {"a_gelu", "b_quickgelu", "d_siglip_tanh"};
     for (int i = 0; i < PUPIL_COUNT(models); i++) {
         char *ours = pupil_format("models/%s/open_clip", models[i]), *from = oracle_path(ours);
-        char *hf = pupil_format("models/%s/huggingface/model.safetensors", models[i]), *theirs = oracle_path(hf);
+        char *hf = pupil_format("models/%s/huggingface/model.safetensors", models[i]),
+             *theirs = oracle_path(hf);
         if (!from || !theirs) skip();
         pupil_arch a;
         GOOD(pupil_model_dir_arch(from, &a));

@@ -13,7 +13,22 @@
 #include "pupil/base.h"
 
 typedef enum { PUPIL_MODE_SPLIT, PUPIL_MODE_CHAINED, PUPIL_MODE_TEACH, PUPIL_MODE_STUDENTS } pupil_mode;
-typedef enum { PUPIL_SOURCE_SCENES, PUPIL_SOURCE_WEBDATASET } pupil_source;
+typedef enum {
+    PUPIL_SOURCE_SCENES,
+    PUPIL_SOURCE_WEBDATASET,
+    PUPIL_SOURCE_CSV,
+    PUPIL_SOURCE_COCO,
+    PUPIL_SOURCE_FOLDER
+} pupil_source;
+typedef enum { PUPIL_SEPARATOR_AUTO, PUPIL_SEPARATOR_COMMA, PUPIL_SEPARATOR_TAB } pupil_separator;
+typedef enum {
+    PUPIL_VQA_AUTO,
+    PUPIL_VQA_V2, /* OK-VQA's too */
+    PUPIL_VQA_TEXTVQA,
+    PUPIL_VQA_VIZWIZ,
+    PUPIL_VQA_GQA,
+    PUPIL_VQA_MULTIPLE_CHOICE
+} pupil_vqa_format;
 typedef enum { PUPIL_ACT_PRESET = -1, PUPIL_ACT_GELU, PUPIL_ACT_QUICK_GELU } pupil_act;
 typedef enum { PUPIL_DTYPE_F16, PUPIL_DTYPE_F32 } pupil_dtype;
 typedef enum { PUPIL_VARIANT_PUBLISHED, PUPIL_VARIANT_AS_RELEASED } pupil_variant;
@@ -25,8 +40,9 @@ typedef struct {
 } pupil_strings;
 
 typedef struct {
-    char *questions;   /* official VQA v2 questions JSON, or NULL */
-    char *annotations; /* official VQA v2 annotations JSON, or NULL */
+    char *questions;   /* a file of one of the formats, or NULL */
+    char *annotations; /* VQA v2 and OK-VQA: their second file, or NULL */
+    pupil_vqa_format format;
 } pupil_conf_vqa_files;
 
 typedef struct {
@@ -47,8 +63,18 @@ typedef struct {
 typedef struct {
     pupil_source source;
     pupil_conf_scenes scenes;
-    pupil_strings train, test;                /* webdataset: tar paths, with {000..123} braces */
-    pupil_conf_vqa_files vqa_train, vqa_test; /* webdataset: questions about train and test images */
+    pupil_strings train, test; /* not scenes: tars, csv files, COCO JSON files or folders; {000..123} braces */
+    pupil_strings images;      /* csv, coco: folders that pictures are looked for in, in this order; may be none */
+    struct {
+        char *image_key, *caption_key; /* names of the columns */
+        pupil_separator separator;
+    } csv;
+    struct {
+        pupil_strings split_train, split_test; /* Karpathy's "split"; none: train and restval; test */
+    } coco;
+    char *class_names;                        /* folder, webdataset: file of class names, or NULL */
+    char *class_template;                     /* caption of a class, with "{class}" in it */
+    pupil_conf_vqa_files vqa_train, vqa_test; /* not scenes: questions about train and test pictures */
     int64_t block;                            /* samples a block: the unit of shuffling and of the cache */
     int64_t window;                           /* blocks shuffled together */
     bool skip_bad;                            /* on_error: skip | stop */

@@ -69,18 +69,36 @@ typedef struct pupil_dataset pupil_dataset;
 
 /** Open as data.source says. Tars are indexed once: the index is stored beside each tar as NAME.tar.idx
  *  (or in `index_dir` when that folder is not writable), checked against the tar's size and mtime. Broken
- *  samples are counted, named in a warning, and skipped or refused as data.skip_bad says. */
+ *  samples are counted, the first few named in one line, and left out or refused as data.on_error says: all that can
+ *  be told without decoding (missing and empty files, empty captions, names that lead out of the data, what is no
+ *  picture, truncated tars). */
 int pupil_dataset_open(const pupil_conf_data *conf, const char *index_dir, pupil_dataset **ret);
+/** Index the tars of `conf` that have no index yet; tick: called before each tar, with bytes done. Returns how many
+ *  were made, 0 where data.source is another. */
+int pupil_dataset_index(const pupil_conf_data *conf, const char *index_dir,
+                        void (*tick)(void *state, const char *tar, int64_t done, int64_t of), void *state);
 void pupil_dataset_free(pupil_dataset **d);
 int64_t pupil_dataset_count(const pupil_dataset *d, pupil_split split);
-/** SHA-256 over what the split's samples are (scenes: their recipe; tars: keys, sizes, captions). */
+/** SHA-256 over what the split's samples are (scenes: their recipe; tars: keys, sizes, captions; files: paths, captions
+ *  and the sizes of some). */
 int pupil_dataset_digest(pupil_dataset *d, pupil_split split, char ret_hex[65]);
-/** Image of sample i. Caller frees. Pure: any rank, any order. */
+/** Image of sample i. Caller frees. Pure: any rank, any order. A picture whose bytes cannot be decoded is PUPIL_EFORMAT
+ *  with on_error: stop; with skip it is a black one of 64 x 64 pixels, on every rank alike, and counted. A file that
+ *  cannot be read is an error with either. */
 int pupil_dataset_image(pupil_dataset *d, pupil_split split, int64_t i, pupil_image *ret);
 int pupil_dataset_captions(const pupil_dataset *d, pupil_split split, int64_t i); /* how many, >= 1 */
 /** Caption k of sample i, owned by the caller. */
 int pupil_dataset_caption(pupil_dataset *d, pupil_split split, int64_t i, int k, char **ret);
-/** Stable key of a sample ("scene-000017", the tar's member key). Owned by the caller. */
+/** Class of sample i (folder; tars with .cls members), or -1. */
+int64_t pupil_dataset_class(const pupil_dataset *d, pupil_split split, int64_t i);
+/** How many classes have names, and these (borrowed): data.class_names, or the sorted class folders of both splits. */
+int pupil_dataset_classes(const pupil_dataset *d, char *const **ret_names);
+/** Pictures of this process that were black, each counted once. */
+int64_t pupil_dataset_blackened(const pupil_dataset *d);
+/** What is wrong with the data as far as this process knows, a line each; nothing where nothing is. */
+void pupil_dataset_problems(const pupil_dataset *d, pupil_buf *out);
+/** Stable key of a sample ("scene-000017", the tar's member key, a file's path below its root without extension).
+ *  Owned by the caller. */
 int pupil_dataset_key(pupil_dataset *d, pupil_split split, int64_t i, char **ret);
 
 /** Sample keys that lie beside a matrix of embeddings: DIR/keys.txt, one a line, or DIR/keys.json, a list of texts. Each is
@@ -155,17 +173,35 @@ typedef struct {
     int64_t question_id, image; /* image: sample index in its split */
     char *question;
     char *question_type, *answer_type; /* answer_type: "yes/no", "number", "other" */
-    char *answers[10];
-    char *answer; /* multiple_choice_answer */
+    char *answers[10];                 /* n_answers as given; then these again, in turn */
+    char *answer;                      /* multiple_choice_answer, or the most frequent one */
+    char *id;                          /* the question's id as its file writes it; VizWiz: the picture's name */
+    int n_answers, n_choices;
+    int correct;       /* of the choices */
+    char **choices;    /* multiple choice; else NULL */
+    bool unanswerable; /* VizWiz */
+    char *types[2];    /* GQA: semantic and detailed type; else NULL */
 } pupil_vqa_question;
 typedef struct {
     pupil_vqa_question *q; /* texts belong to the set, and equal ones may be one: leave them as they are */
-    int64_t n;
+    int64_t n, left_out;   /* left_out: questions about images that are not there */
+    pupil_vqa_format format;
 } pupil_vqa_set;
+/** "VQA v2", "TextVQA", "VizWiz", "GQA", "multiple choice". */
+const char *pupil_vqa_format_name(pupil_vqa_format f);
 /** Questions about a split: generated (scenes; types "exists", "count", "colour", "shape", "position", "compare"),
- *  or read from the official VQA v2 JSON pair named in the config, in the order of the questions file.
- *  image_id, a number or a text, is a sample's key as written, or zero-padded to 12 digits, or the number the
- *  key ends in. Questions about images that are not there are left out and counted in a warning.
+ *  or read from the files named in the config, in the order of the questions file, whatever their size in little more
+ *  memory than the set. Formats (data.vqa_*.format; auto: as the content says, and a line says which):
+ *  - VQA v2 and OK-VQA: {"questions": [...]} and {"annotations": [...]}, ten answers each;
+ *  - TextVQA: {"data": [{question_id, image_id, question, answers}]}, one to ten answers;
+ *  - VizWiz: [{image, question, answers, answer_type, answerable}];
+ *  - GQA: {"id": {imageId, question, answer, types}}; question_type is the structural type;
+ *  - multiple choice: one object a line (or a list of them): image (or image_id), question, choices (2 to 64) and
+ *    answer (or correct_choice_idx) as index from 0, as the text of a choice, or as its letter; optional id (or
+ *    question_id) and category.
+ *  An image is named by a sample's key, by the last part of one, or (digits) by a key zero-padded to 12 digits or by
+ *  the number that a key ends in; a picture's extension is taken off before. Questions about images that are not
+ *  there are left out and counted in a warning.
  *  PUPIL_ENOTFOUND if the config names no files; PUPIL_EFORMAT with file, line and place. */
 int pupil_vqa_open(pupil_dataset *d, pupil_split split, pupil_vqa_set **ret);
 void pupil_vqa_free(pupil_vqa_set **s);

@@ -9,7 +9,7 @@
 
 const char *const cli_planned[] = {
     "study",        "eval",         "loss",           "cache build",   "cache check",
-    "cache export", "model inherit", "data index",    "bench loss",    "bench allreduce",
+    "cache export", "model inherit", "bench loss",    "bench allreduce",
     "bench cache",  "embed --images", "embed --texts", "launch --submit"};
 const int cli_nplanned = PUPIL_COUNT(cli_planned);
 
@@ -19,7 +19,7 @@ static const cli_command commands[] = {
     {"plan", cmd_plan, "FLOPs, memory, cache bytes and the split of ranks; runs nothing"},
     {"report", cmd_report, "write report.html and tables of a run directory again"},
     {"cache", cmd_cache, "ls, verify, import: what a teacher cache holds; embeddings made elsewhere"},
-    {"data", cmd_data, "scenes, inspect: make the built-in data set, look at samples"},
+    {"data", cmd_data, "scenes, index, inspect: make the built-in data set, index tars, look at samples"},
     {"model", cmd_model, "inspect, export: what a model holds and costs; for other programs"},
     {"embed", cmd_embed, "image and text embeddings of given tensors"},
     {"tokenize", cmd_tokenize, "ids of each line of a text"},

@@ -135,12 +135,15 @@ static void check_questions(check *k)
 {
     static const char *const questions[] = {"data.vqa_train.questions", "data.vqa_test.questions"};
     static const char *const annotations[] = {"data.vqa_train.annotations", "data.vqa_test.annotations"};
+    static const char *const format[] = {"data.vqa_train.format", "data.vqa_test.format"};
     const pupil_conf_vqa_files *v[] = {&k->c->data.vqa_train, &k->c->data.vqa_test};
     bool any[2];
     for (int i = 0; i < 2; i++) {
         any[i] = v[i]->questions || v[i]->annotations;
-        if (v[i]->questions && !v[i]->annotations)
+        if (v[i]->questions && !v[i]->annotations && v[i]->format == PUPIL_VQA_V2)
             wrong(k, annotations[i], questions[i], "missing, expected the answers to these questions");
+        if (v[i]->annotations && v[i]->format > PUPIL_VQA_V2)
+            wrong(k, annotations[i], format[i], "given, but only vqav2 has a second file");
         if (!v[i]->questions && v[i]->annotations)
             wrong(k, questions[i], annotations[i], "missing, expected the questions to these answers");
     }
@@ -157,14 +160,21 @@ static bool same_list(const pupil_strings *a, const pupil_strings *b)
     return a->n == b->n;
 }
 
-static void check_tars(check *k)
+/* A list of files or folders for each split, and not the same one: these would not be held out. (COCO files of
+ * Karpathy's kind hold both splits.) */
+static void check_files(check *k)
 {
+    static const char *const what[] = {"", "tars", "csv files", "JSON files", "folders"};
     const pupil_conf_data *d = &k->c->data;
-    if (d->train.n == 0) wrong(k, "data.train", "data.source", "missing, expected the training tars");
-    if (d->test.n == 0) wrong(k, "data.test", "data.source", "missing, expected the held-out tars");
-    if (d->train.n && same_list(&d->train, &d->test))
+    if (d->train.n == 0)
+        wrong(k, "data.train", "data.source", "missing, expected the training %s", what[d->source]);
+    if (d->test.n == 0)
+        wrong(k, "data.test", "data.source", "missing, expected the held-out %s", what[d->source]);
+    if (d->train.n && d->source != PUPIL_SOURCE_COCO && same_list(&d->train, &d->test))
         wrong(k, "data.test", NULL,
-              "the same tars as data.train, expected others: these would not be held out");
+              "the same %s as data.train, expected others: these would not be held out", what[d->source]);
+    if (!strstr(d->class_template, "{class}"))
+        wrong(k, "data.class_template", NULL, "'%s', expected \"{class}\" in it", d->class_template);
     check_questions(k);
 }
 
@@ -189,20 +199,46 @@ static void check_view(check *k)
               v->ratio_max);
 }
 
+#define SOURCE(name) (1u << PUPIL_SOURCE_##name)
+#define REAL_SOURCES (SOURCE(WEBDATASET) | SOURCE(CSV) | SOURCE(COCO) | SOURCE(FOLDER))
+
+/* The sources, as bits, that a key is for. */
+static unsigned sources_of(const char *key)
+{
+    static const struct {
+        const char *prefix;
+        unsigned sources;
+    } rule[] = {{"data.scenes.", SOURCE(SCENES)},
+                {"data.train", REAL_SOURCES},
+                {"data.test", REAL_SOURCES},
+                {"data.images", SOURCE(CSV) | SOURCE(COCO)},
+                {"data.csv.", SOURCE(CSV)},
+                {"data.coco.", SOURCE(COCO)},
+                {"data.class_", SOURCE(WEBDATASET) | SOURCE(FOLDER)},
+                {"data.vqa_", REAL_SOURCES}};
+    for (int i = 0; i < PUPIL_COUNT(rule); i++)
+        if (!strncmp(key, rule[i].prefix, strlen(rule[i].prefix))) return rule[i].sources;
+    return ~0u;
+}
+
+bool conf_of_source(const char *key, pupil_source source) { return sources_of(key) >> source & 1; }
+
 static void check_data(check *k)
 {
-    bool scenes = k->c->data.source == PUPIL_SOURCE_SCENES;
+    static const char *const word[] = {"scenes", "webdataset", "csv", "coco", "folder"};
+    pupil_source source = k->c->data.source;
     if (refused(k, "data.source")) return;
     for (int i = 0; i < schema_n; i++) {
-        const char *key = schema[i].key;
-        bool of_scenes = !strncmp(key, "data.scenes.", 12);
-        bool of_tars =
-            !strcmp(key, "data.train") || !strcmp(key, "data.test") || !strncmp(key, "data.vqa_", 9);
-        if (given(k, key) && (scenes ? of_tars : of_scenes))
-            wrong(k, key, NULL, "given, but data.source is %s; expected data.source: %s",
-                  scenes ? "scenes" : "webdataset", scenes ? "webdataset" : "scenes");
+        unsigned sources = sources_of(schema[i].key);
+        pupil_buf others = {0};
+        if (!given(k, schema[i].key) || sources >> source & 1) continue;
+        for (int s = 0; s < PUPIL_COUNT(word); s++)
+            if (sources >> s & 1) pupil_buf_printf(&others, "%s%s", others.len ? " or " : "", word[s]);
+        wrong(k, schema[i].key, NULL, "given, but data.source is %s; expected data.source: %s", word[source],
+              others.s);
+        pupil_buf_free(&others);
     }
-    if (!scenes) check_tars(k);
+    if (source != PUPIL_SOURCE_SCENES) check_files(k);
     check_view(k);
     if (k->c->tokenizer.merges && given(k, "tokenizer.vocab_size"))
         wrong(k, "tokenizer.vocab_size", "tokenizer.merges",

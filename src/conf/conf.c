@@ -41,15 +41,11 @@ static void open_sections(pupil_buf *out, const char *before, const char *key)
 /* Keys that mean nothing beside others: printing them would contradict those. */
 static bool hidden(const pupil_conf *c, const field *f)
 {
-    static const char *const tars[] = {"data.train", "data.test", "data.vqa_"};
-    bool scenes = c->data.source == PUPIL_SOURCE_SCENES;
-    for (int i = 0; i < PUPIL_COUNT(tars) && scenes; i++)
-        if (!strncmp(f->key, tars[i], strlen(tars[i]))) return true;
     const pupil_conf_view *v = &c->data.view;
     if (!v->crop && (!strncmp(f->key, "data.view.scale_", 16) || !strncmp(f->key, "data.view.ratio_", 16))) return true;
     if (!v->crop && !v->flip && !strcmp(f->key, "data.view.seed")) return true;
     return (!c->teacher.train_here && !strncmp(f->key, "teacher.train.", 14)) ||
-           (!scenes && !strncmp(f->key, "data.scenes.", 12)) ||
+           !conf_of_source(f->key, c->data.source) ||
            (c->tokenizer.merges && !strcmp(f->key, "tokenizer.vocab_size"));
 }
 

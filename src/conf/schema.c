@@ -12,9 +12,10 @@
 #define I(key, m, init, lo, hi, flags, doc)   {key, TYPE_INT, AT(m), init, lo, hi, NULL, flags, doc}
 #define F(key, m, init, lo, hi, flags, doc)   {key, TYPE_FLOAT, AT(m), init, lo, hi, NULL, flags, doc}
 #define S(key, m, init, flags, doc)           {key, TYPE_STRING, AT(m), init, 0, 0, NULL, flags, doc}
-#define L(key, m, doc)                        {key, TYPE_STRINGS, AT(m), NULL, 0, 0, NULL, PATH, doc}
+#define L(key, m, flags, doc)                 {key, TYPE_STRINGS, AT(m), NULL, 0, 0, NULL, flags, doc}
 #define E(key, m, init, words, flags, doc)    {key, TYPE_ENUM, AT(m), init, 0, 0, words, flags, doc}
 
+#define VQA_FORMATS "auto vqav2 textvqa vizwiz gqa multiple_choice"
 #define PRESETS "ViT-T-16 ViT-S-32 ViT-S-16 ViT-M-32 ViT-M-16 ViT-B-32 ViT-B-16 ViT-L-16 ViT-L-14 ViT-L-14-336 ViT-H-14 ViT-g-14 ViT-bigG-14"
 
 #define MODEL(p, m) \
@@ -58,19 +59,30 @@ const field schema[] = {
     I("ranks.threads", ranks.threads, "auto", 1, 1024, FREE | AUTO, "threads a rank; auto: 1"),
     F("ranks.timeout", ranks.timeout, "300", 1, 1e6, FREE, "seconds a rank may wait for the others before the run ends with a message"),
 
-    E("data.source", data.source, "scenes", "scenes webdataset", 0, "scenes: built in, made on the fly; webdataset: tars of pictures and captions"),
+    E("data.source", data.source, "scenes", "scenes webdataset csv coco folder", 0,
+      "scenes: built in, made on the fly; webdataset: tars of pictures and captions; csv: a table of files and captions; coco: COCO's captions JSON or Karpathy's; folder: one folder of pictures a class"),
     I("data.scenes.train", data.scenes.train, "16384", 1, 1e9, 0, "scenes in the training split"),
     I("data.scenes.test", data.scenes.test, "1000", 1, 1e9, 0, "scenes held out"),
     I("data.scenes.size", data.scenes.size, "64", 32, 1024, 0, "pixels a side"),
     I("data.scenes.seed", data.scenes.seed, "1", 0, BIG, 0, "which world of scenes"),
     I("data.scenes.max_objects", data.scenes.max_objects, "6", 1, 6, 0, "most objects in a scene"),
     I("data.scenes.questions", data.scenes.questions, "4", 1, 24, 0, "questions a scene"),
-    L("data.train", data.train, "training tars, braces allowed: [train-{000000..000127}.tar]"),
-    L("data.test", data.test, "held-out tars"),
-    S("data.vqa_train.questions", data.vqa_train.questions, NULL, PATH, "official VQA v2 questions JSON about the training pictures"),
-    S("data.vqa_train.annotations", data.vqa_train.annotations, NULL, PATH, "their annotations JSON"),
-    S("data.vqa_test.questions", data.vqa_test.questions, NULL, PATH, "official VQA v2 questions JSON about the held-out pictures"),
-    S("data.vqa_test.annotations", data.vqa_test.annotations, NULL, PATH, "their annotations JSON"),
+    L("data.train", data.train, PATH, "for training, braces allowed: tars [train-{000000..000127}.tar], csv files, COCO JSON files, or folders of class folders"),
+    L("data.test", data.test, PATH, "the same, held out"),
+    L("data.images", data.images, PATH, "csv, coco: folders that pictures are looked for in, the first that has one; unset: the folder of the csv or JSON file"),
+    S("data.csv.image_key", data.csv.image_key, "filepath", 0, "column of the picture's file"),
+    S("data.csv.caption_key", data.csv.caption_key, "title", 0, "column of its caption"),
+    E("data.csv.separator", data.csv.separator, "auto", "auto comma tab", 0, "between columns; auto: tab if the first line has one"),
+    L("data.coco.split_train", data.coco.split_train, 0, "Karpathy's splits to train on; unset: [train, restval]"),
+    L("data.coco.split_test", data.coco.split_test, 0, "Karpathy's splits held out; unset: [test]"),
+    S("data.class_names", data.class_names, NULL, PATH, "folder, webdataset (.cls): file of class names, one a line in the classes' order, or folder<TAB>name; unset: the folders' names"),
+    S("data.class_template", data.class_template, "a photo of a {class}.", 0, "caption of a picture that has a class alone"),
+    S("data.vqa_train.questions", data.vqa_train.questions, NULL, PATH, "questions about the training pictures: VQA v2, OK-VQA, TextVQA, VizWiz or GQA JSON, or multiple-choice JSONL"),
+    S("data.vqa_train.annotations", data.vqa_train.annotations, NULL, PATH, "VQA v2 and OK-VQA: their annotations JSON"),
+    E("data.vqa_train.format", data.vqa_train.format, "auto", VQA_FORMATS, 0, "what kind of file it is; auto: as its content says"),
+    S("data.vqa_test.questions", data.vqa_test.questions, NULL, PATH, "questions about the held-out pictures: VQA v2, OK-VQA, TextVQA, VizWiz or GQA JSON, or multiple-choice JSONL"),
+    S("data.vqa_test.annotations", data.vqa_test.annotations, NULL, PATH, "VQA v2 and OK-VQA: their annotations JSON"),
+    E("data.vqa_test.format", data.vqa_test.format, "auto", VQA_FORMATS, 0, "what kind of file it is; auto: as its content says"),
     I("data.block", data.block, "256", 1, 1 << 20, 0, "samples a block: the unit of shuffling and of the cache"),
     I("data.window", data.window, "8", 1, 1 << 20, 0, "blocks whose samples are shuffled together"),
     E("data.view.name", data.view.crop, "whole", "whole random_resized_crop", 0,

@@ -62,6 +62,8 @@ typedef struct {
 /* Adds the line "file:line:column: ..."; after MOST_PROBLEMS only counts. */
 void problem(problems *p, place at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* The key means something where data.source is `source`. */
+bool conf_of_source(const char *key, pupil_source source);
 /* Rules between keys. at[i] is where the value of schema[i] stands. */
 void conf_check(const pupil_conf *c, const place *at, problems *p);
 

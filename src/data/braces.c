@@ -82,15 +82,15 @@ static int expand(expansion *e, const char *done, const char *rest)
     return r;
 }
 
-int braces_expand(const char *pattern, char ***ret, int *ret_n)
+int braces_expand(const pupil_strings *patterns, pupil_strings *ret)
 {
-    expansion e = {.pattern = pattern};
-    int r = expand(&e, "", pattern);
-    if (r < 0) {
-        pupil_names_free(&e.names, (int)e.n);
-        return r;
+    expansion e = {0};
+    int r = 0;
+    for (int i = 0; i < patterns->n && r == 0; i++) {
+        e.pattern = patterns->item[i];
+        r = expand(&e, "", e.pattern);
     }
-    *ret = e.names;
-    *ret_n = (int)e.n;
-    return 0;
+    if (r < 0) pupil_names_free(&e.names, (int)e.n);
+    else *ret = (pupil_strings){e.names, (int)e.n};
+    return r;
 }

@@ -20,7 +20,7 @@ int tar_stat(const char *tar, int fd, int64_t *ret_bytes, int64_t *ret_mtime)
     return 0;
 }
 
-/* Samples lie one behind the other in the text, each a key and at least one caption, and nothing is left
+/* Samples lie one behind the other in the text, each a key and a caption or a class, and nothing is left
  * over. */
 static bool samples_hold(const tar_index *x)
 {
@@ -31,7 +31,8 @@ static bool samples_hold(const tar_index *x)
     for (int64_t i = 0; i < h->samples; i++) {
         const tar_sample *s = &x->sample[i];
         if (s->at < 0 || s->bytes > TAR_MEMBER_MAX || s->at > h->tar_bytes - (int64_t)s->bytes) return false;
-        if (s->captions < 1 || s->text != p - x->text || p >= end || !*p) return false;
+        if ((s->captions < 1 && s->cls < 0) || s->cls < -1 || s->text != p - x->text || p >= end || !*p)
+            return false;
         for (uint32_t k = 0; k <= s->captions; k++) {
             p = p < end ? memchr(p, 0, (size_t)(end - p)) : NULL;
             if (!p++) return false;
@@ -44,9 +45,11 @@ bool tar_index_view(const void *bytes, size_t n, tar_index *ret)
 {
     const tar_index_head *h = bytes;
     const size_t after = offsetof(tar_index_head, crc) + sizeof h->crc;
-    if (n < sizeof *h || memcmp(h->magic, "PUPILTI1", 8) || h->order != 0x01020304) return false;
+    if (n < sizeof *h || memcmp(h->magic, "PUPILTI2", 8) || h->order != 0x01020304) return false;
     int64_t room = (int64_t)(n - sizeof *h);
-    if (h->samples < 0 || h->samples > room / (int64_t)sizeof(tar_sample) || h->broken < 0) return false;
+    if (h->samples < 0 || h->samples > room / (int64_t)sizeof(tar_sample)) return false;
+    for (int i = 0; i < FAULT_SLOTS; i++)
+        if (h->broken[i] < 0 || h->broken[i] > INT32_MAX) return false;
     if (h->text_bytes < 1 || h->text_bytes != room - h->samples * (int64_t)sizeof(tar_sample)) return false;
     if (pupil_crc32c(0, (const char *)bytes + after, n - after) != h->crc) return false;
     tar_index x = {.n = n, .head = h, .sample = (const tar_sample *)(h + 1)};
@@ -118,18 +121,32 @@ static int make(const char *tar, int fd, int64_t bytes, int64_t mtime, const cha
     return 0;
 }
 
-int tar_index_open(const char *tar, const char *index_dir, tar_index *ret)
+static int open_or_make(const char *tar, const char *index_dir, tar_index *ret, bool *ret_made)
 {
-    int fd = open(tar, O_RDONLY | O_CLOEXEC);
+    int fd = open(tar, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return pupil_fail(errno == ENOENT ? PUPIL_ENOTFOUND : PUPIL_EIO, "%s: %s", tar, strerror(errno));
     char *beside = pupil_format("%s.idx", tar), *other = elsewhere(tar, index_dir);
     int64_t bytes, mtime;
     int r = tar_stat(tar, fd, &bytes, &mtime);
-    if (r == 0 && !load(beside, bytes, mtime, ret) && !(other && load(other, bytes, mtime, ret)))
-        r = make(tar, fd, bytes, mtime, beside, other, index_dir, ret);
+    *ret_made = r == 0 && !load(beside, bytes, mtime, ret) && !(other && load(other, bytes, mtime, ret));
+    if (*ret_made) r = make(tar, fd, bytes, mtime, beside, other, index_dir, ret);
     close(fd);
     pupil_free(&beside);
     pupil_free(&other);
     return r;
+}
+
+int tar_index_open(const char *tar, const char *index_dir, tar_index *ret)
+{
+    bool made;
+    return open_or_make(tar, index_dir, ret, &made);
+}
+
+int tar_index_ensure(const char *tar, const char *index_dir, bool *ret_made)
+{
+    tar_index x;
+    PUPIL_TRY(open_or_make(tar, index_dir, &x, ret_made));
+    tar_index_free(&x);
+    return 0;
 }

@@ -15,11 +15,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TEXT_MAX    ((int64_t)1 << 20)
-#define JSON_MAX    ((int64_t)16 << 20)
-#define NAMED_FIRST 3
+#define TEXT_MAX  ((int64_t)1 << 20)
+#define JSON_MAX  ((int64_t)16 << 20)
+#define CLASS_MAX ((int64_t)32)
 
-enum { PICTURE, TEXT, JSON, KINDS };
+enum { PICTURE, TEXT, JSON, CLASS, KINDS };
 
 typedef struct {
     char *key;
@@ -40,19 +40,10 @@ typedef struct {
     int64_t nmembers, members_cap;
     found *samples;
     int64_t nsamples, samples_cap;
-    int64_t broken;
-    int failed; /* a read that failed: nothing is known then, least of all that a sample is broken */
-    pupil_buf named, text; /* text: per sample in order of keys; put into sample order at the end */
+    faults broken;
+    int failed;     /* a read that failed: nothing is known then, least of all that a sample is broken */
+    pupil_buf text; /* per sample in order of keys; put into sample order at the end */
 } builder;
-
-static void is_broken(builder *b, const char *name, const char *why)
-{
-    if (b->broken++ >= NAMED_FIRST) return;
-    size_t start = b->named.len;
-    pupil_buf_printf(&b->named, "%s%.200s: %s", start ? "; " : "", name, why);
-    for (size_t i = start; i < b->named.len; i++) /* a name may hold anything, a message is one line */
-        if (iscntrl((unsigned char)b->named.s[i])) b->named.s[i] = '?';
-}
 
 /* ---- the pass over the headers ------------------------------------------------------------------ */
 static int kind_of(const char *extension)
@@ -60,7 +51,10 @@ static int kind_of(const char *extension)
     static const char *const known[] = {"jpg", "jpeg", "png", "webp"};
     for (int i = 0; i < PUPIL_COUNT(known); i++)
         if (!strcasecmp(extension, known[i])) return PICTURE;
-    return !strcasecmp(extension, "txt") ? TEXT : !strcasecmp(extension, "json") ? JSON : KINDS;
+    return !strcasecmp(extension, "txt")    ? TEXT
+           : !strcasecmp(extension, "json") ? JSON
+           : !strcasecmp(extension, "cls")  ? CLASS
+                                            : KINDS;
 }
 
 static bool leads_out(const char *name)
@@ -81,7 +75,7 @@ static void add_member(builder *b, const char *name, int64_t at, int64_t bytes, 
     int kind = dot && dot > file ? kind_of(dot + 1) : KINDS;
     if (kind == KINDS) return;
     if (leads_out(name)) {
-        is_broken(b, name, "its name leads out of the tar");
+        faults_add(&b->broken, FAULT_LEADS_OUT, "%.200s", name);
         return;
     }
     PUPIL_GROW(b->members, b->nmembers, b->members_cap);
@@ -101,9 +95,7 @@ static int walk(builder *b, struct archive *a)
             if (cause > 0 && cause != EILSEQ) /* errno of a read; EILSEQ and -1 are about what was read */
                 return pupil_fail(PUPIL_EIO, "%s: %s", b->tar, why);
             if (order == 0) return pupil_fail(PUPIL_EFORMAT, "%s: not a tar: %s", b->tar, why);
-            char *where = pupil_format("after member %lld", (long long)order);
-            is_broken(b, where, why);
-            pupil_free(&where);
+            faults_add(&b->broken, FAULT_DAMAGED, "after member %lld (%s)", (long long)order, why);
             return 0;
         }
         const char *name = archive_entry_pathname_utf8(e);
@@ -152,87 +144,111 @@ static bool read_at(builder *b, int64_t at, void *to, size_t n)
 }
 
 /* ---- samples ------------------------------------------------------------------------------------ */
-/* Add a caption, stripped, unless it is empty or there already. NULL, or why not. */
-static const char *add_caption(builder *b, found *f, const char *s, size_t n)
+/* Add a caption, stripped, unless it is empty or there already. */
+static fault add_caption(builder *b, found *f, const char *s, size_t n)
 {
     while (n && isspace((unsigned char)*s)) s++, n--;
     while (n && isspace((unsigned char)s[n - 1])) n--;
-    if (n == 0) return NULL;
-    if (memchr(s, 0, n)) return "its caption holds a NUL byte";
+    if (n == 0) return FAULT_NONE;
+    if (memchr(s, 0, n)) return FAULT_NUL;
     const char *have = b->text.s + f->sample.text;
     for (uint32_t k = 0; k < f->sample.captions; k++) {
         have += strlen(have) + 1; /* past the key, then past caption k - 1 */
-        if (strlen(have) == n && !memcmp(have, s, n)) return NULL;
+        if (strlen(have) == n && !memcmp(have, s, n)) return FAULT_NONE;
     }
     pupil_buf_add(&b->text, s, n);
     pupil_buf_add(&b->text, "", 1);
     f->sample.captions++;
-    return NULL;
+    return FAULT_NONE;
 }
 
-static const char *add_json_captions(builder *b, found *f, const char *s, size_t n)
+/* A text, or the texts of a list. */
+static fault add_json_value(builder *b, found *f, const json_t *value)
 {
-    json_t *root = json_loadb(s, n, 0, NULL), *one = json_object_get(root, "caption"), *item;
-    const char *why = NULL;
+    fault why = FAULT_NONE;
+    const json_t *item;
     size_t i;
-    if (json_is_string(one)) why = add_caption(b, f, json_string_value(one), json_string_length(one));
-    json_array_foreach(json_object_get(root, "captions"), i, item)
+    if (json_is_string(value)) return add_caption(b, f, json_string_value(value), json_string_length(value));
+    json_array_foreach(value, i, item)
     {
-        if (!why && json_is_string(item))
+        if (why == FAULT_NONE && json_is_string(item))
             why = add_caption(b, f, json_string_value(item), json_string_length(item));
     }
+    return why;
+}
+
+/* "caption" and "captions", or else "text". */
+static fault add_json_captions(builder *b, found *f, const char *s, size_t n)
+{
+    json_t *root = json_loadb(s, n, 0, NULL);
+    fault why = add_json_value(b, f, json_object_get(root, "caption"));
+    if (why == FAULT_NONE) why = add_json_value(b, f, json_object_get(root, "captions"));
+    if (why == FAULT_NONE && !f->sample.captions) why = add_json_value(b, f, json_object_get(root, "text"));
     json_decref(root);
     return why;
 }
 
-static const char *read_captions(builder *b, found *f, const member *m)
+static fault read_class(found *f, const char *s, size_t n)
 {
-    if (m->bytes > (m->kind == TEXT ? TEXT_MAX : JSON_MAX)) return "its caption is too large";
-    char *s = pupil_alloc((size_t)m->bytes + 1);
-    const char *why = NULL;
-    if (!read_at(b, m->at, s, (size_t)m->bytes)) {
-        why = "unread";
-    } else if (m->kind == JSON) {
-        why = add_json_captions(b, f, s, (size_t)m->bytes);
-    } else {
-        json_t *utf8 = json_stringn(s, (size_t)m->bytes);
-        why = utf8 ? add_caption(b, f, s, (size_t)m->bytes) : "its caption is not UTF-8";
-        json_decref(utf8);
-    }
+    char *end;
+    f->sample.cls = strtoll(s, &end, 10);
+    while (isspace((unsigned char)*end)) end++;
+    bool number = end == s + n && n && isdigit((unsigned char)s[0]) && f->sample.cls <= INT32_MAX;
+    return number ? FAULT_NONE : FAULT_CLASS;
+}
+
+static fault read_text(builder *b, found *f, const char *s, size_t n)
+{
+    json_t *utf8 = json_stringn(s, n);
+    fault why = utf8 ? add_caption(b, f, s, n) : FAULT_NOT_UTF8;
+    json_decref(utf8);
+    return why;
+}
+
+static fault read_member(builder *b, found *f, const member *m)
+{
+    int64_t most = m->kind == TEXT ? TEXT_MAX : m->kind == JSON ? JSON_MAX : CLASS_MAX;
+    if (m->bytes > most) return m->kind == CLASS ? FAULT_CLASS : FAULT_LONG_CAPTION;
+    size_t n = (size_t)m->bytes;
+    char *s = pupil_alloc(n + 1);
+    fault why = FAULT_NONE;
+    if (read_at(b, m->at, s, n))
+        why = m->kind == JSON    ? add_json_captions(b, f, s, n)
+              : m->kind == CLASS ? read_class(f, s, n)
+                                 : read_text(b, f, s, n);
     pupil_free(&s);
     return why;
 }
 
-static const char *check_picture(builder *b, const member *m)
+static fault check_picture(builder *b, const member *m)
 {
     uint8_t s[12] = {0};
-    if (m->bytes > TAR_MEMBER_MAX) return "its picture is larger than 256 MiB";
-    if (m->bytes < (int64_t)sizeof s) return "its picture is empty";
-    if (!read_at(b, m->at, s, sizeof s)) return "unread";
+    if (m->bytes > TAR_MEMBER_MAX) return FAULT_LARGE_PICTURE;
+    if (m->bytes < (int64_t)sizeof s) return FAULT_EMPTY_PICTURE;
+    if (!read_at(b, m->at, s, sizeof s)) return FAULT_NONE;
     bool known = image_is_jpeg(s, sizeof s) || image_is_png(s, sizeof s) || image_is_webp(s, sizeof s);
-    return known ? NULL : "its picture is neither JPEG, PNG nor WebP";
+    return known ? FAULT_NONE : FAULT_NOT_PICTURE;
 }
 
-/* The sample of n members with one key; NULL, or why it is broken. */
-static const char *join(builder *b, const member *m, int64_t n, found *f)
+/* The sample of n members with one key, or why it is broken. */
+static fault join(builder *b, const member *m, int64_t n, found *f)
 {
     const member *of[KINDS] = {0};
     for (int64_t i = 0; i < n; i++) {
-        if (of[m[i].kind]) return "its key comes twice";
-        if (m[i].at < 0 || m[i].bytes < 0 || m[i].bytes > b->tar_bytes - m[i].at)
-            return "cut off by the tar's end";
+        if (of[m[i].kind]) return FAULT_TWICE;
+        if (m[i].at < 0 || m[i].bytes < 0 || m[i].bytes > b->tar_bytes - m[i].at) return FAULT_CUT;
         of[m[i].kind] = &m[i];
     }
-    if (!of[PICTURE]) return "no picture";
-    if (!of[TEXT] && !of[JSON]) return "no caption";
-    const char *why = check_picture(b, of[PICTURE]);
+    if (!of[PICTURE]) return FAULT_NO_PICTURE;
+    if (!of[TEXT] && !of[JSON] && !of[CLASS]) return FAULT_NO_CAPTION;
+    fault why = check_picture(b, of[PICTURE]);
     f->order = m[0].order;
-    f->sample = (tar_sample){of[PICTURE]->at, (uint32_t)of[PICTURE]->bytes, 0, (int64_t)b->text.len};
+    f->sample = (tar_sample){of[PICTURE]->at, (uint32_t)of[PICTURE]->bytes, 0, (int64_t)b->text.len, -1};
     pupil_buf_add(&b->text, m->key, strlen(m->key) + 1);
-    if (!why && of[TEXT]) why = read_captions(b, f, of[TEXT]);
-    if (!why && of[JSON]) why = read_captions(b, f, of[JSON]);
-    if (why || f->sample.captions) return why;
-    return of[TEXT] ? "an empty caption" : "no caption in its JSON";
+    for (int kind = TEXT; kind < KINDS && why == FAULT_NONE; kind++)
+        if (of[kind]) why = read_member(b, f, of[kind]);
+    if (why != FAULT_NONE || f->sample.captions || f->sample.cls >= 0) return why;
+    return of[TEXT] ? FAULT_EMPTY_CAPTION : FAULT_NO_CAPTION;
 }
 
 static int by_key(const void *a, const void *b)
@@ -256,9 +272,9 @@ static void join_all(builder *b)
         for (n = 1; i + n < b->nmembers && !strcmp(m[n].key, m->key);) n++;
         found f = {0};
         size_t text = b->text.len;
-        const char *why = join(b, m, n, &f);
-        if (why) {
-            is_broken(b, m->key, why);
+        fault why = join(b, m, n, &f);
+        if (why != FAULT_NONE) {
+            faults_add(&b->broken, why, "%.200s", m->key);
             b->text.len = text;
             continue;
         }
@@ -279,20 +295,21 @@ static size_t text_length(const builder *b, const found *f)
 static void lay_out(const builder *b, int64_t mtime, pupil_buf *out)
 {
     tar_index_head head = {
-        .magic = "PUPILTI1", .order = 0x01020304, .tar_bytes = b->tar_bytes, .tar_mtime = mtime};
+        .magic = "PUPILTI2", .order = 0x01020304, .tar_bytes = b->tar_bytes, .tar_mtime = mtime};
     size_t start = out->len;
     head.samples = b->nsamples;
-    head.broken = b->broken;
-    head.text_bytes = (int64_t)(b->named.len + 1 + b->text.len);
+    memcpy(head.broken, b->broken.n, sizeof head.broken);
+    const pupil_buf *named = &b->broken.named;
+    head.text_bytes = (int64_t)(named->len + 1 + b->text.len);
     pupil_buf_add(out, &head, sizeof head);
-    int64_t text = (int64_t)b->named.len + 1;
+    int64_t text = (int64_t)named->len + 1;
     for (int64_t i = 0; i < b->nsamples; i++) {
         tar_sample s = b->samples[i].sample;
         s.text = text;
         text += (int64_t)text_length(b, &b->samples[i]);
         pupil_buf_add(out, &s, sizeof s);
     }
-    pupil_buf_add(out, b->named.len ? b->named.s : "", b->named.len + 1);
+    pupil_buf_add(out, named->len ? named->s : "", named->len + 1);
     for (int64_t i = 0; i < b->nsamples; i++)
         pupil_buf_add(out, b->text.s + b->samples[i].sample.text, text_length(b, &b->samples[i]));
     size_t after = offsetof(tar_index_head, crc) + sizeof head.crc;
@@ -312,7 +329,7 @@ int tar_index_build(const char *tar, int fd, int64_t bytes, int64_t mtime, pupil
     for (int64_t i = 0; i < b.nmembers; i++) pupil_free(&b.members[i].key);
     pupil_free(&b.members);
     pupil_free(&b.samples);
-    pupil_buf_free(&b.named);
+    faults_free(&b.broken);
     pupil_buf_free(&b.text);
     return r;
 }

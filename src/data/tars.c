@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,71 +13,34 @@
 struct tars {
     char **path;
     tar_index *index;
-    int64_t n, path_cap;
+    int64_t n;
     int64_t *first; /* [n + 1]: sample index at which each tar begins */
     struct {
         int64_t tar, used; /* used: 0 for a free slot, else the turn of its last use */
         int fd;
     } open[OPEN_FILES];
     int64_t turn;
-    int64_t *by_key; /* samples sorted by key, made at the first tars_find() */
 };
 
 /* ---- opening ------------------------------------------------------------------------------------ */
-static int expand_all(tars *t, const pupil_strings *patterns)
+static int open_all(tars *t, const pupil_strings *paths, const char *index_dir, faults *bad)
 {
-    for (int i = 0; i < patterns->n; i++) {
-        char **names;
-        int n;
-        PUPIL_TRY(braces_expand(patterns->item[i], &names, &n));
-        for (int k = 0; k < n; k++) {
-            PUPIL_GROW(t->path, t->n, t->path_cap);
-            t->path[t->n++] = names[k];
-        }
-        pupil_free(&names);
-    }
-    return 0;
-}
-
-static int report_broken(const tars *t, bool skip_bad)
-{
-    int64_t broken = 0;
-    const char *where = NULL, *what = NULL;
-    for (int64_t i = 0; i < t->n; i++) {
-        broken += t->index[i].head->broken;
-        if (where || !t->index[i].head->broken) continue;
-        where = t->path[i];
-        what = t->index[i].text;
-    }
-    if (!broken) return 0;
-    if (!skip_bad)
-        return pupil_fail(PUPIL_EFORMAT,
-                          "broken samples: %lld, first in %s: %s (data.on_error: skip leaves them out)",
-                          (long long)broken, where, what);
-    pupil_warn("broken samples left out: %lld, first in %s: %s", (long long)broken, where, what);
-    return 0;
-}
-
-static int open_all(tars *t, const pupil_strings *patterns, const char *index_dir, bool skip_bad)
-{
-    PUPIL_TRY(expand_all(t, patterns));
+    t->path = pupil_alloc((size_t)paths->n * sizeof *t->path);
+    for (; t->n < paths->n; t->n++) t->path[t->n] = pupil_strdup(paths->item[t->n]);
     t->index = pupil_alloc((size_t)t->n * sizeof *t->index);
     t->first = pupil_alloc((size_t)(t->n + 1) * sizeof *t->first);
     for (int64_t i = 0; i < t->n; i++) {
         PUPIL_TRY(tar_index_open(t->path[i], index_dir, &t->index[i]));
         t->first[i + 1] = t->first[i] + t->index[i].head->samples;
+        faults_merge(bad, t->index[i].head->broken, t->path[i], t->index[i].text);
     }
-    PUPIL_TRY(report_broken(t, skip_bad));
-    if (tars_count(t) == 0)
-        return pupil_fail(PUPIL_EFORMAT, "%s: no sample in %lld tars", t->n ? t->path[0] : "no tar is named",
-                          (long long)t->n);
     return 0;
 }
 
-int tars_open(const pupil_strings *patterns, const char *index_dir, bool skip_bad, tars **ret)
+int tars_open(const pupil_strings *paths, const char *index_dir, faults *bad, tars **ret)
 {
     tars *t = pupil_alloc(sizeof *t);
-    int r = open_all(t, patterns, index_dir, skip_bad);
+    int r = open_all(t, paths, index_dir, bad);
     if (r < 0) tars_free(&t);
     else *ret = t;
     return r;
@@ -97,7 +59,6 @@ void tars_free(tars **pt)
     pupil_free(&t->path);
     pupil_free(&t->index);
     pupil_free(&t->first);
-    pupil_free(&t->by_key);
     pupil_free(pt);
 }
 
@@ -170,7 +131,7 @@ static int read_at(const char *path, int fd, int64_t at, void *to, size_t n)
     return 0;
 }
 
-int tars_image(tars *t, int64_t i, pupil_image *ret)
+int tars_bytes(tars *t, int64_t i, void **ret, size_t *ret_n)
 {
     int64_t k = tar_of(t, i);
     const char *key;
@@ -179,9 +140,18 @@ int tars_image(tars *t, int64_t i, pupil_image *ret)
     PUPIL_TRY(open_tar(t, k, &fd));
     void *bytes = pupil_alloc(s->bytes);
     int r = read_at(t->path[k], fd, s->at, bytes, s->bytes);
-    if (r == 0) r = pupil_context(pupil_image_decode(bytes, s->bytes, ret), "%s: %s", t->path[k], key);
-    pupil_free(&bytes);
-    return r;
+    if (r < 0) {
+        pupil_free(&bytes);
+        return r;
+    }
+    *ret = bytes;
+    *ret_n = s->bytes;
+    return 0;
+}
+
+const char *tars_path(const tars *t, int64_t i)
+{
+    return t->path[tar_of(t, i)];
 }
 
 int tars_captions(const tars *t, int64_t i)
@@ -190,13 +160,12 @@ int tars_captions(const tars *t, int64_t i)
     return (int)sample_of(t, i, &text)->captions;
 }
 
-int tars_caption(tars *t, int64_t i, int k, char **ret)
+const char *tars_caption(const tars *t, int64_t i, int k)
 {
     const char *text;
     PUPIL_REQUIRE(k >= 0 && k < (int)sample_of(t, i, &text)->captions);
     for (int j = 0; j <= k; j++) text += strlen(text) + 1;
-    *ret = pupil_strdup(text);
-    return 0;
+    return text;
 }
 
 const char *tars_key(const tars *t, int64_t i)
@@ -206,28 +175,10 @@ const char *tars_key(const tars *t, int64_t i)
     return text;
 }
 
-static int by_key(const void *a, const void *b, void *t)
+int64_t tars_class(const tars *t, int64_t i)
 {
-    int64_t i = *(const int64_t *)a, j = *(const int64_t *)b;
-    int d = strcmp(tars_key(t, i), tars_key(t, j));
-    return d ? d : (i > j) - (i < j);
-}
-
-int64_t tars_find(tars *t, const char *key)
-{
-    int64_t n = tars_count(t), lo = 0, hi = n;
-    if (!t->by_key) {
-        t->by_key = pupil_alloc((size_t)n * sizeof *t->by_key);
-        for (int64_t i = 0; i < n; i++) t->by_key[i] = i;
-        qsort_r(t->by_key, (size_t)n, sizeof *t->by_key, by_key, t);
-    }
-    while (lo < hi) { /* the first key that is not less */
-        int64_t mid = (lo + hi) / 2;
-        if (strcmp(tars_key(t, t->by_key[mid]), key) < 0) lo = mid + 1;
-        else hi = mid;
-    }
-    if (lo == n || strcmp(tars_key(t, t->by_key[lo]), key)) return -1;
-    return lo + 1 < n && !strcmp(tars_key(t, t->by_key[lo + 1]), key) ? -2 : t->by_key[lo];
+    const char *text;
+    return sample_of(t, i, &text)->cls;
 }
 
 int tars_digest(tars *t, char ret_hex[65])
@@ -237,10 +188,11 @@ int tars_digest(tars *t, char ret_hex[65])
     for (int64_t i = 0; i < tars_count(t); i++) {
         const char *text, *end;
         const tar_sample *s = sample_of(t, i, &text);
-        char size[32];
+        char size[64];
         end = text;
         for (uint32_t k = 0; k <= s->captions; k++) end += strlen(end) + 1;
-        snprintf(size, sizeof size, "%u %u", s->bytes, s->captions);
+        int at = snprintf(size, sizeof size, "%u %u", s->bytes, s->captions);
+        if (s->cls >= 0) snprintf(size + at, sizeof size - (size_t)at, " class %lld", (long long)s->cls);
         pupil_sha256_add(&sum, size, strlen(size) + 1);
         pupil_sha256_add(&sum, text, (size_t)(end - text));
     }

@@ -32,6 +32,8 @@ static int by_value(const void *a, const void *b)
 static int ask(job *j, pupil_split split, int64_t most, asked *a)
 {
     PUPIL_TRY(pupil_vqa_open(j->data, split, &a->set));
+    if (a->set->format == PUPIL_VQA_MULTIPLE_CHOICE)
+        return pupil_fail(PUPIL_ENOTFOUND, "multiple-choice questions are read, but not scored yet");
     a->n = most > 0 ? PUPIL_MIN(most, a->set->n) : a->set->n;
     a->image = pupil_alloc((size_t)a->n * sizeof *a->image);
     a->row = pupil_alloc((size_t)a->n * sizeof *a->row);

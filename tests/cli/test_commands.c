@@ -14,6 +14,7 @@ static void every_command_helps(void **state)
                                          {"cache", "ls"},
                                          {"cache", "verify"},
                                          {"data", "scenes"},
+                                         {"data", "index"},
                                          {"data", "inspect"},
                                          {"model", "inspect"},
                                          {"embed"},

@@ -89,7 +89,7 @@ static void values(void **state)
         {BASE "cache: {dtype: f61}\n",
          "f.yaml:3:16: cache.dtype: 'f61', expected one of f16, f32, did you mean 'f16'?\n"},
         {BASE "data: {source: wds}\n",
-         "f.yaml:3:16: data.source: 'wds', expected one of scenes, webdataset\n"},
+         "f.yaml:3:16: data.source: 'wds', expected one of scenes, webdataset, csv, coco, folder\n"},
         {"run: {dir: r}\nstudent: {model: {name: vit-b-32}}\n",
          "f.yaml:2:25: student.model.name: 'vit-b-32', expected one of ViT-T-16, ViT-S-32, ViT-S-16, ViT-M-32, "
          "ViT-M-16, ViT-B-32, ViT-B-16, ViT-L-16, ViT-L-14, ViT-L-14-336, ViT-H-14, ViT-g-14, ViT-bigG-14, did you mean 'ViT-B-32'?\n"},
@@ -174,7 +174,17 @@ static void data(void **state)
 {
     static const golden g[] = {
         {BASE "data: {train: [a.tar]}\n",
-         "f.yaml:3:15: data.train: given, but data.source is scenes; expected data.source: webdataset\n"},
+         "f.yaml:3:15: data.train: given, but data.source is scenes; expected data.source: webdataset or csv or "
+         "coco or folder\n"},
+        {BASE "data: {source: csv, train: [a.csv], test: [b.csv], coco: {split_test: [val]}, class_names: c}\n",
+         "f.yaml:3:71: data.coco.split_test: given, but data.source is csv; expected data.source: coco\n"
+         "f.yaml:3:92: data.class_names: given, but data.source is csv; expected data.source: webdataset or "
+         "folder\n"},
+        {BASE "data: {source: csv, train: [a.csv], test: [a.csv]}\n",
+         "f.yaml:3:43: data.test: the same csv files as data.train, expected others: these would not be held "
+         "out\n"},
+        {BASE "data: {source: folder, train: a, test: b, class_template: a photo}\n",
+         "f.yaml:3:59: data.class_template: 'a photo', expected \"{class}\" in it\n"},
         {BASE "data: {source: webdataset, train: a.tar, test: b.tar, scenes: {size: 64}}\n",
          "f.yaml:3:70: data.scenes.size: given, but data.source is webdataset; expected data.source: "
          "scenes\n"},
@@ -184,7 +194,7 @@ static void data(void **state)
         {BASE "data: {source: webdataset, train: [a.tar], test: [a.tar]}\n",
          "f.yaml:3:50: data.test: the same tars as data.train, expected others: these would not be held "
          "out\n"},
-        {BASE "data: {source: webdataset, train: a, test: b, vqa_train: {questions: q}}\n",
+        {BASE "data: {source: webdataset, train: a, test: b, vqa_train: {questions: q, format: vqav2}}\n",
          "f.yaml:3:70: data.vqa_train.annotations: missing, expected the answers to these questions\n"
          "f.yaml:3:70: data.vqa_test.questions: missing, expected questions about both splits, or about "
          "neither\n"},
@@ -196,6 +206,9 @@ static void data(void **state)
         {BASE "data.view: {name: random_resized_crop, scale_min: 0.5, scale_max: 0.4, ratio_min: 2}\n",
          "f.yaml:3:51: data.view.scale_min: 0.5, expected at most scale_max (0.4)\n"
          "f.yaml:3:83: data.view.ratio_min: 2, expected at most ratio_max (1.33333)\n"},
+        {BASE "data: {source: coco, train: a, test: a, vqa_train: {questions: q, annotations: a, format: gqa}, "
+              "vqa_test: {questions: r}}\n",
+         "f.yaml:3:80: data.vqa_train.annotations: given, but only vqav2 has a second file\n"},
         {BASE "tokenizer: {merges: m, vocab_size: 600}\n",
          "f.yaml:3:36: tokenizer.vocab_size: given beside tokenizer.merges, expected one of them: the merges "
          "file has "
@@ -272,7 +285,7 @@ static void all_in_one_go(void **state)
            "f.yaml:4:18: student.train.steps: '20000x', expected a whole number from 0 up\n"
            "f.yaml:4:44: student.train.lr: 'fast', expected a number from 0 to 1000\n"
            "f.yaml:5:22: loss.crd.weight: 'on', expected a number from 0 up\n"
-           "f.yaml:6:16: data.source: 'webdataste', expected one of scenes, webdataset, did you mean "
+           "f.yaml:6:16: data.source: 'webdataste', expected one of scenes, webdataset, csv, coco, folder, did you mean "
            "'webdataset'?\n");
 }
 

@@ -36,8 +36,8 @@ static pupil_dataset *open_tars(const char *name, char *questions, char *annotat
     const pupil_conf_data conf = {.source = PUPIL_SOURCE_WEBDATASET,
                                   .train = {&train, 1},
                                   .test = {&test, 1},
-                                  .vqa_train = {train_q, train_a},
-                                  .vqa_test = {questions, annotations}};
+                                  .vqa_train = {.questions = train_q, .annotations = train_a},
+                                  .vqa_test = {.questions = questions, .annotations = annotations}};
     pupil_dataset *d;
     assert_int_equal(pupil_dataset_open(&conf, dir, &d), 0);
     pupil_free(&train);
@@ -260,11 +260,11 @@ static void wrong_files_are_refused(void **state)
     static const struct {
         const char *q, *a, *reason;
     } bad[] = {
-        {"", a1, "q.json:1: '{' was expected"},
-        {"[]", a1, "q.json:1: '{' was expected"},
-        {"{}", a1, "q.json: there is no list \"questions\""},
-        {"{\"questions\":\n\n{}}", a1, "q.json:3: '[' was expected"},
-        {"{\"questions\":[],\"questions\":[]}", a1, "q.json:1: the list comes twice"},
+        {"", a1, "q.json:1: '{' or '[' was expected"},
+        {"[]", a1, "q.json: nothing in a list \"questions\""},
+        {"{}", a1, "q.json: nothing in a list \"questions\""},
+        {"{\"questions\":\n\n{}}", a1, "q.json: nothing in a list \"questions\""},
+        {"{\"questions\":[],\n\"questions\":[]}", a1, "q.json:2: \"questions\" comes twice"},
         {"{\"questions\":[]} x", a1, "q.json:1: nothing was expected"},
         {"{1:2}", a1, "q.json:1: a name was expected"},
         {"{\"questions\":[{]}", a1, "q.json:1: "},
@@ -280,7 +280,7 @@ static void wrong_files_are_refused(void **state)
          "q.json:3: questions[1]: question_id 7 comes twice"},
         {QS(QUESTION("7", "3") "," QUESTION("8", "3")), a1, "there is no annotation of question_id 8"},
         {QS(QUESTION("7", "77")), AS(ANNOTATION("7", "77")),
-         "none of its images is in the data set, image_id 77"},
+         "none of its images is in the data set, image 77 to begin with"},
         {q1, "{\"annotations\":[", "a.json:1: "},
         {q1, AS(ANNOTATION("8", "3")), "a.json:2: annotations[0]: question_id 8 is no question's"},
         {q1, AS(ANNOTATION("7", "4")), "image_id is 4 here and 3 in the question"},

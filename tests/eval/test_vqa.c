@@ -70,7 +70,7 @@ static void test_normalization(void **state)
 static pupil_vqa_set borrow_set(json_t *annotations, json_t *ids)
 {
     json_t *list = json_object_get(annotations, "annotations"), *a = NULL;
-    pupil_vqa_set set = {pupil_alloc(json_array_size(list) * sizeof *set.q), 0};
+    pupil_vqa_set set = {.q = pupil_alloc(json_array_size(list) * sizeof *set.q)};
     size_t i, k, wanted = ids ? json_array_size(ids) : json_array_size(list);
     for (i = 0; i < wanted; i++) {
         json_array_foreach(list, k, a)
@@ -229,7 +229,7 @@ static void test_answer_list(void **state)
     pupil_vqa_question q[] = {question("what", "red"),    question("count", "Two"), question("what", "rare"),
                               question("count", "2"),     question("what", "Red."), question("is", "yes"),
                               question("is", "Yes"),      question("what", "blue"), question("what", "blue")};
-    pupil_vqa_set set = {q, PUPIL_COUNT(q)};
+    pupil_vqa_set set = {.q = q, .n = PUPIL_COUNT(q)};
     pupil_answers a;
     pupil_answers_build(&set, 2, &a);
     static const char *const want[] = {"red", "2", "yes", "blue"};
@@ -280,7 +280,7 @@ static void test_majority(void **state)
                                   question("count", "two"), question("count", "2"),   question("count", "3"),
                                   question("odd", "never listed"), question("what", "2"), question("is", "2")};
     pupil_vqa_question test[] = {question("count", ""), question("what", ""), question("new", ""), question("odd", "")};
-    pupil_vqa_set train_set = {train, PUPIL_COUNT(train)}, test_set = {test, PUPIL_COUNT(test)};
+    pupil_vqa_set train_set = {.q = train, .n = PUPIL_COUNT(train)}, test_set = {.q = test, .n = PUPIL_COUNT(test)};
     char *list[] = {(char *)"red", (char *)"blue", (char *)"2", (char *)"3"};
     pupil_answers a;
     pupil_answers_of(list, 4, &a);

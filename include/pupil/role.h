@@ -22,6 +22,8 @@ typedef struct {
     bool teacher;           /* there is a teacher, or there will be */
     bool teacher_train;     /* it must be trained first */
     bool distils;           /* the loss wants a teacher */
+    bool imported;          /* the cache's embeddings were made elsewhere: it is never filled here */
+    int64_t imported_dim;   /* their width */
     bool finished;          /* run.dir holds a finished run of these settings */
     int64_t samples, blocks, blocks_have; /* blocks_have: already in the cache, -1 where that cannot be known yet */
     double image_flops[2], text_flops[2]; /* teacher, student: one forward pass; text at `tokens` tokens */
@@ -55,6 +57,34 @@ int pupil_role_embed(const char *model_dir, const char *in, const char *out);
  *  PUPIL_EUSER: rows and samples do not fit together, or the provenance is wrong | PUPIL_ENUMERIC | PUPIL_EFORMAT naming
  *  file, row and key | PUPIL_EMISMATCH: cache.dir holds another cache | PUPIL_ESTOP. */
 int pupil_role_import(const pupil_conf *conf, const char *const *from, int n, const char *provenance);
+
+/** `pupil cache check`: what recomputed rows of a cache said. A row passes where each of its values differs from the one
+ *  computed again by no more than
+ *      half a unit in the last place of the stored format (float16; nothing for float32)
+ *      + tolerance x the root mean square of the row
+ *  The first is what storing rounds. The second is for sums in another order, which batches of another size and other
+ *  CPUs' kernels bring (1e-6 to 1e-5 is usual; PUPIL_CHECK_OWN is 1e-4), and, where the embeddings were
+ *  imported, for a GPU's number format, another JPEG decoder and another resizer (PUPIL_CHECK_IMPORTED; bfloat16 brings
+ *  about 0.1; a wrong interpolation, crop or activation brings 0.5 and more). */
+#define PUPIL_CHECK_OWN 1e-4
+#define PUPIL_CHECK_IMPORTED 0.25
+typedef struct {
+    double max_error, min_cosine;
+    double worst;    /* largest difference beyond the stored format's rounding, as a share of what it may be: above 1 fails */
+    char *worst_key; /* its sample; owned */
+    int64_t failed;  /* rows */
+} pupil_check_side;
+typedef struct {
+    int64_t rows, blocks, blocks_have;
+    bool imported, f32;
+    double tolerance;
+    pupil_check_side side[2]; /* images, texts */
+} pupil_check;
+/** Compute up to `rows` random published rows of cache.dir again with the teacher in teacher.dir. tolerance 0: as above.
+ *  Not collective. PUPIL_EMISMATCH: the cache is of another teacher or of other data, with the fields that differ |
+ *  PUPIL_ENOTFOUND: no cache, or nothing in it. A failed comparison is no error here. */
+int pupil_role_check(const pupil_conf *conf, int64_t rows, uint64_t seed, double tolerance, pupil_check *ret);
+void pupil_check_free(pupil_check *c);
 
 /** How a tower of this architecture wants its pixels. Not collective. */
 pupil_preprocess pupil_role_preprocess(const pupil_arch *a);

@@ -5,6 +5,8 @@
 #include "pupil/role.h"
 #include "pupil/store.h"
 
+#include <stdlib.h>
+
 static int cmd_ls(int argc, char **argv)
 {
     bool json = false;
@@ -139,11 +141,91 @@ static int cmd_import(int argc, char **argv)
     return r;
 }
 
+static const char *const side_name[2] = {"image", "text"};
+
+static void print_check(const pupil_check *c, bool json)
+{
+    if (json)
+        printf("{\"rows\": %lld, \"blocks\": %lld, \"blocks_have\": %lld, \"imported\": %s, \"dtype\": \"%s\", \"tolerance\": %g",
+               (long long)c->rows, (long long)c->blocks, (long long)c->blocks_have, c->imported ? "true" : "false", c->f32 ? "f32" : "f16",
+               c->tolerance);
+    else
+        printf("%lld rows of %lld published blocks (of %lld), %s%s, computed again; allowed: %s%g x root mean square of the row\n",
+               (long long)c->rows, (long long)c->blocks_have, (long long)c->blocks, c->imported ? "imported, " : "", c->f32 ? "float32" : "float16",
+               c->f32 ? "" : "float16 rounding + ", c->tolerance);
+    for (int s = 0; s < 2; s++) {
+        const pupil_check_side *x = &c->side[s];
+        pupil_buf key = {0};
+        pupil_buf_json(&key, x->worst_key);
+        printf(json ? ", \"%s\": {\"max_error\": %.9g, \"min_cosine\": %.9g, \"worst\": %.6g, \"failed\": %lld, \"worst_key\": %s}"
+                    : "  %-6s largest difference %.3g   least cosine %.8f   beyond rounding %.3g of what is allowed   %lld rows fail   worst row %s\n",
+               side_name[s], x->max_error, x->min_cosine, x->worst, (long long)x->failed, key.s);
+        pupil_buf_free(&key);
+    }
+    if (json) printf("}\n");
+}
+
+/* The verdict, once the numbers are printed. */
+static int judge(const char *dir, const pupil_check *c)
+{
+    for (int s = 0; s < 2; s++)
+        if (c->side[s].failed)
+            return pupil_fail(PUPIL_ENUMERIC, "%s: %lld of %lld %s rows are not what the teacher computes; the worst is that of %s", dir,
+                              (long long)c->side[s].failed, (long long)c->rows, side_name[s], c->side[s].worst_key);
+    return 0;
+}
+
+static int cmd_check(int argc, char **argv)
+{
+    cli_list sets = {0};
+    int64_t rows = 64, seed = 1;
+    const char *tolerance = NULL;
+    bool json = false;
+    const cli_option options[] = {
+        {"rows", CLI_COUNT, &rows, "K", "how many random rows (default 64)"},
+        {"seed", CLI_COUNT, &seed, "N", "which rows (default 1)"},
+        {"tolerance", CLI_TEXT, &tolerance, "X", "share of a row's root mean square (default 1e-4; 0.25 for imported embeddings)"},
+        {"json", CLI_FLAG, &json, NULL, "one JSON object"},
+        {"set", CLI_LIST, &sets, "KEY=VALUE", "override one setting (repeatable)"},
+    };
+    const cli_spec spec = {"cache check",
+                           "CONF",
+                           "Computes random rows of the cache again with the teacher of the settings, and compares. Exit code 1 if a row "
+                           "differs by more\nthan rounding. A part-filled cache will do; one of another teacher or of other data is refused.",
+                           "pupil cache check conf/my.yaml --rows 256",
+                           options,
+                           PUPIL_COUNT(options),
+                           1,
+                           1};
+    char **args, *end = NULL;
+    int n, r = cli_parse(&spec, argc, argv, &args, &n);
+    double share = r == 0 && tolerance ? strtod(tolerance, &end) : 0;
+    pupil_conf *conf = NULL;
+    pupil_check c;
+    if (r == 0 && tolerance && (*end || end == tolerance || !(share > 0 && share <= 1)))
+        r = pupil_fail(PUPIL_EUSER, "pupil cache check: --tolerance %s: a number above 0, up to 1, was expected", tolerance);
+    if (r == 0) r = cli_load_conf(args[0], &sets, &conf);
+    if (r == 0) {
+        cli_best_kernel();
+        cli_set_threads(conf->ranks.threads);
+        r = pupil_role_check(conf, rows, (uint64_t)seed, share, &c);
+    }
+    if (r == 0) {
+        print_check(&c, json);
+        r = judge(conf->cache.dir, &c);
+        pupil_check_free(&c);
+    }
+    pupil_conf_free(&conf);
+    cli_list_free(&sets);
+    return r;
+}
+
 int cmd_cache(int argc, char **argv)
 {
     static const cli_command verbs[] = {
         {"ls", cmd_ls, "what a cache is and how much of it is there"},
         {"verify", cmd_verify, "read every block, check every checksum"},
+        {"check", cmd_check, "compute random rows again and compare"},
         {"import", cmd_import, "a cache from embeddings that were made elsewhere"},
     };
     return cli_family("cache", verbs, PUPIL_COUNT(verbs), argc, argv);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 const char *const cli_planned[] = {
-    "study",        "eval",         "loss",           "cache build",   "cache check",
+    "study",        "eval",         "loss",           "cache build",
     "cache export", "model inherit", "bench loss",    "bench allreduce",
     "bench cache",  "embed --images", "embed --texts", "launch --submit"};
 const int cli_nplanned = PUPIL_COUNT(cli_planned);
@@ -18,7 +18,7 @@ static const cli_command commands[] = {
     {"run", cmd_run, "the job itself: what mpirun or srun starts on every rank"},
     {"plan", cmd_plan, "FLOPs, memory, cache bytes and the split of ranks; runs nothing"},
     {"report", cmd_report, "write report.html and tables of a run directory again"},
-    {"cache", cmd_cache, "ls, verify, import: what a teacher cache holds; embeddings made elsewhere"},
+    {"cache", cmd_cache, "ls, verify, check, import: what a teacher cache holds, and whether it is right"},
     {"data", cmd_data, "scenes, index, inspect: make the built-in data set, index tars, look at samples"},
     {"model", cmd_model, "inspect, export: what a model holds and costs; for other programs"},
     {"embed", cmd_embed, "image and text embeddings of given tensors"},

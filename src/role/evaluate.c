@@ -298,6 +298,7 @@ int evaluate(job *j, const pupil_clip *student, pupil_weights *weights)
         r = ask_student(&e, &(embedder){student, weights, j->tok, "student"});
     }
     if (r == 0 && j->plan.teacher) r = ask_teacher(&e);
+    else if (j->plan.imported) pupil_info("teacher  its embeddings were imported, so it is not scored here (give its folder as teacher.dir to have it scored)");
     if (r == 0 && job_leads(j) && e.n_pairs && j->conf->eval.pixel_baseline) {
         ranker *k = &e.r.rank[e.r.n_rank++];
         *k = (ranker){.name = "pixel nearest neighbour", .r1_only = true};

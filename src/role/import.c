@@ -5,8 +5,7 @@
  * taken up again by the same command. */
 #include "provenance.h"
 
-#include "pupil/data.h"
-#include "pupil/role.h"
+#include "job.h"
 
 #include <math.h>
 #include <string.h>
@@ -236,18 +235,15 @@ static int check_all(import *im)
 static int open_cache(import *im, pupil_cache **ret)
 {
     pupil_identity id = {0};
-    char digest[65];
+    job j = {.conf = im->conf, .data = im->data};
     pupil_cache_shape shape = {im->samples, im->block, im->dim, im->conf->cache.dtype == PUPIL_DTYPE_F32};
-    PUPIL_TRY(pupil_dataset_digest(im->data, PUPIL_TRAIN, digest));
+    PUPIL_TRY(pupil_dataset_digest(im->data, PUPIL_TRAIN, j.data_digest));
     pupil_identity_add(&id, "format", "1");
     pupil_identity_add(&id, "origin", "imported");
     pupil_identity_add(&id, "imported.content", "%s", im->content);
     provenance_identity(&im->told, &id);
-    pupil_identity_add(&id, "data", "%s", digest);
-    pupil_identity_add(&id, "samples", "%lld", (long long)shape.samples);
-    pupil_identity_add(&id, "block", "%lld", (long long)shape.block);
     pupil_identity_add(&id, "dim", "%lld", (long long)shape.dim);
-    pupil_identity_add(&id, "dtype", "%s", shape.f32 ? "f32" : "f16");
+    job_data_identity(&j, &id);
     int r = pupil_cache_open(im->conf->cache.dir, &id, &shape, ret);
     pupil_identity_free(&id);
     return r;
@@ -298,6 +294,21 @@ static int open_data(import *im)
     return im->samples ? 0 : pupil_fail(PUPIL_EUSER, "the training data have no sample");
 }
 
+/* Students see what data.view draws, and the teacher must have seen the same. */
+static int check_view(const import *im)
+{
+    const char *told = provenance_get(&im->told, "view");
+    pupil_view_recipe recipe = pupil_view_of_conf(&im->conf->data.view);
+    pupil_buf view = {0};
+    int r = 0;
+    pupil_view_text(&recipe, &view);
+    if (strcmp(told, view.s))
+        r = pupil_fail(PUPIL_EUSER, "the provenance says view: %.200s, data.view of the settings is: %s; students must see what their teacher saw", told,
+                       view.s);
+    pupil_buf_free(&view);
+    return r;
+}
+
 static int run(import *im, const char *const *from, int n, const char *yaml)
 {
     const int64_t most = 1 << 28; /* values a block, as the cache has it */
@@ -308,6 +319,7 @@ static int run(import *im, const char *const *from, int n, const char *yaml)
         return pupil_fail(PUPIL_EUSER, "%s: %lld values an embedding are too many for blocks of %lld (data.block)", from[0], (long long)im->dim,
                           (long long)im->block);
     PUPIL_TRY(provenance_read(&im->told, im->e, yaml));
+    PUPIL_TRY(check_view(im));
     PUPIL_TRY(read_keys(im));
     PUPIL_TRY(match(im));
     for (int k = 0; k < SIDES; k++) {

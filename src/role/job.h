@@ -20,6 +20,7 @@ typedef struct {
     pupil_arch teacher_arch, student_arch;
     char teacher_digest[65]; /* of its weights; once they exist */
     double teacher_scale;
+    int64_t teacher_dim;     /* width of its embeddings, once there is a cache */
     pupil_cache *cache;      /* NULL until there is a teacher, or when nothing is distilled */
     char cache_identity[65];
     int64_t teacher_passes;  /* samples this rank's teacher has seen */
@@ -33,10 +34,22 @@ int job_open(job *j);             /* run directory, data, tokenizer, architectur
 void job_close(job *j);
 int job_open_cache(job *j);       /* after the teacher exists: identity, cache. Collective. */
 void job_note_phase(job *j, const char *name, double seconds, double pairs);
+/* Weights' digest and logit scale of the teacher in teacher.dir. Not collective. */
+int job_know_teacher(job *j);
+/* Open the cache that this job expects, which must be there already if it was imported. Not collective. */
+int job_attach_cache(job *j, bool imported);
+/* The lines of an identity that tell of the data, and of how a cache is laid out. */
+void job_data_identity(const job *j, pupil_identity *id);
 int job_write_run_json(const job *j);
 pupil_order job_order(const job *j, uint64_t seed);
 /* Digest of what must not change within a training: settings of `sections`, data, tokenizer, cache. */
 void job_digest(const job *j, const char *const *sections, int n, char ret_hex[65]);
+
+/* ---- imported.c ---- */
+bool imported_lines(const char *lines); /* an identity of embeddings that were made elsewhere */
+/* The identity of the imported cache this job expects, given that of the one that is there; sets teacher_dim and
+ * teacher_scale. with_folder: the teacher in teacher.dir, which is known, must fit too. */
+int imported_identity(job *j, const char *lines, bool with_folder, pupil_identity *id);
 
 /* ---- batch.c: samples of a micro-batch, ready for the towers ---- */
 /* Samples an inference run takes at once: of the architecture alone, so that its results are. */

@@ -57,15 +57,21 @@ static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
     pupil_arch a[2] = {pupil_arch_clip(), pupil_arch_clip()};
     int64_t vocab = c->tokenizer.merges ? 49408 : c->tokenizer.vocab_size;
     PUPIL_TRY(pupil_arch_from_conf(&c->student.model, vocab, "student.model", &a[1]));
+    if (p->imported && c->teacher.train_here)
+        return pupil_fail(PUPIL_EUSER, "%s holds embeddings that were made elsewhere, and the section teacher.train asks for a teacher to be trained "
+                          "here; leave out one of them", c->cache.dir);
     if (c->teacher.dir && has_model(c->teacher.dir)) {
         p->teacher = true;
         PUPIL_TRY(pupil_model_dir_arch(c->teacher.dir, &a[0]));
     } else if (c->teacher.dir && c->teacher.train_here && p->distils) {
         p->teacher = p->teacher_train = true;
         PUPIL_TRY(pupil_arch_from_conf(&c->teacher.model, vocab, "teacher.model", &a[0]));
-    } else if (p->distils) {
+    } else if (p->distils && !c->teacher.dir && !p->imported) {
+        return pupil_fail(PUPIL_EUSER, "%s: teacher.dir is missing, and %s holds no imported embeddings; name the teacher's folder, or run `pupil cache "
+                          "import` first", c->file, c->cache.dir);
+    } else if (p->distils && !p->imported) {
         return pupil_fail(PUPIL_EUSER, "%s: no model.safetensors there, and no teacher.train section to train one; put a "
-                          "teacher there or name its folder in teacher.dir", c->teacher.dir ? c->teacher.dir : "teacher.dir");
+                          "teacher there or name its folder in teacher.dir", c->teacher.dir);
     }
     p->tokens = caption_tokens(d, (double)a[1].context);
     for (int i = p->teacher ? 0 : 1; i < 2; i++) {
@@ -78,8 +84,9 @@ static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
         p->teacher_train_flops = 3 * (p->image_flops[0] + p->text_flops[0]) * (double)(t->batch_size * t->steps);
     p->student_flops = 3 * (p->image_flops[1] + p->text_flops[1]) * (double)(s->batch_size * s->steps);
     if (p->distils) {
-        p->cache_flops = (p->image_flops[0] + p->text_flops[0]) * (double)p->samples;
-        p->cache_bytes = (double)p->samples * 2 * (double)a[0].embed_dim * (c->cache.dtype == PUPIL_DTYPE_F32 ? 4 : 2);
+        int64_t dim = p->imported ? p->imported_dim : a[0].embed_dim;
+        p->cache_flops = p->imported ? 0 : (p->image_flops[0] + p->text_flops[0]) * (double)p->samples;
+        p->cache_bytes = (double)p->samples * 2 * (double)dim * (c->cache.dtype == PUPIL_DTYPE_F32 ? 4 : 2);
     }
     double local = (double)s->batch_size / PUPIL_MAX(1, p->students ? p->students : p->ranks);
     p->rank_bytes = pupil_acts_bytes(&a[1], (int64_t)ceil(s->recompute ? (double)s->batch_size / (double)s->slots : local), p->tokens, true) +
@@ -90,7 +97,7 @@ static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
 /* Teachers and students should finish the first epoch together. */
 static void split_ranks(const pupil_conf *c, pupil_plan *p)
 {
-    bool split = c->run.mode == PUPIL_MODE_SPLIT && p->distils && p->ranks > 1;
+    bool split = c->run.mode == PUPIL_MODE_SPLIT && p->distils && !p->imported && p->ranks > 1;
     if (!split) {
         p->teachers = 0;
     } else if (c->ranks.teacher > 0) {
@@ -111,14 +118,15 @@ static bool finished(const pupil_conf *c)
     return yes;
 }
 
-/* Blocks of the cache folder as it is, whatever it is; -1: not known yet. */
-static int64_t blocks_have(const pupil_conf *c)
+/* The cache folder as it is, whatever it is. */
+static void look_at_cache(const pupil_conf *c, pupil_plan *p)
 {
     pupil_cache *cache;
-    if (!c->cache.dir || pupil_cache_open_any(c->cache.dir, &cache) < 0) return 0;
-    int64_t n = pupil_cache_blocks_have(cache);
+    if (!c->cache.dir || pupil_cache_open_any(c->cache.dir, &cache) < 0) return;
+    p->blocks_have = pupil_cache_blocks_have(cache);
+    p->imported = p->distils && imported_lines(pupil_cache_identity(cache));
+    p->imported_dim = pupil_cache_shape_of(cache)->dim;
     pupil_cache_free(&cache);
-    return n;
 }
 
 int pupil_plan_make(const pupil_conf *c, int cores, int ranks, pupil_plan *ret)
@@ -131,12 +139,13 @@ int pupil_plan_make(const pupil_conf *c, int cores, int ranks, pupil_plan *ret)
     p.threads = c->ranks.threads > 0 ? (int)c->ranks.threads : 1;
     p.ranks = ranks > 0 ? ranks : c->ranks.total > 0 ? (int)c->ranks.total : PUPIL_MAX(1, p.cores / p.threads);
     p.oversubscribed = p.ranks * p.threads > p.cores;
+    look_at_cache(c, &p);
     int r = plan_models(c, &p, d);
     pupil_dataset_free(&d);
     PUPIL_TRY(r);
     split_ranks(c, &p);
     p.finished = finished(c);
-    p.blocks_have = p.teacher_train ? 0 : blocks_have(c);
+    if (p.teacher_train) p.blocks_have = 0;
     *ret = p;
     return 0;
 }
@@ -146,9 +155,9 @@ static const char *const mode_name[] = {"split", "chained", "teach", "students"}
 static void print_json(const pupil_conf *c, const pupil_plan *p, pupil_buf *out)
 {
     pupil_buf_printf(out, "{\"mode\": \"%s\", \"ranks\": %d, \"teachers\": %d, \"students\": %d, \"threads\": %d, \"cores\": %d, "
-                     "\"oversubscribed\": %s, \"teacher_train\": %s, \"samples\": %lld, \"blocks\": %lld, \"blocks_have\": %lld, ",
+                     "\"oversubscribed\": %s, \"teacher_train\": %s, \"imported\": %s, \"samples\": %lld, \"blocks\": %lld, \"blocks_have\": %lld, ",
                      mode_name[c->run.mode], p->ranks, p->teachers, p->students, p->threads, p->cores, p->oversubscribed ? "true" : "false",
-                     p->teacher_train ? "true" : "false", (long long)p->samples, (long long)p->blocks, (long long)p->blocks_have);
+                     p->teacher_train ? "true" : "false", p->imported ? "true" : "false", (long long)p->samples, (long long)p->blocks, (long long)p->blocks_have);
     pupil_buf_printf(out, "\"tokens\": %.1f, \"teacher_params\": %lld, \"student_params\": %lld, \"teacher_forward_flops\": %.4g, \"student_forward_flops\": %.4g, "
                      "\"teacher_train_flops\": %.4g, \"cache_flops\": %.4g, \"student_train_flops\": %.4g, \"cache_bytes\": %.0f, \"rank_bytes\": %.0f}",
                      p->tokens, (long long)p->teacher_params, (long long)p->student_params, p->image_flops[0] + p->text_flops[0],
@@ -167,6 +176,7 @@ void pupil_plan_print(const pupil_conf *c, const pupil_plan *p, bool json, pupil
     if (p->teacher_train)
         pupil_buf_printf(out, "         teacher  trained here by all ranks: %lld steps of %lld pairs, %.1f TFLOP\n", (long long)c->teacher.train.steps,
                          (long long)c->teacher.train.batch_size, p->teacher_train_flops / 1e12);
+    if (p->imported) pupil_buf_printf(out, "         teacher  imported embeddings, %lld values each\n", (long long)p->imported_dim);
     if (p->teacher)
         pupil_buf_printf(out, "         teacher  %.2f M parameters, %.0f MFLOP a pair (%.0f tokens a caption)\n", (double)p->teacher_params / 1e6,
                          (p->image_flops[0] + p->text_flops[0]) / 1e6, p->tokens);

@@ -29,7 +29,7 @@ static const struct {
     {"resize_mode", WORDS, "imported.resize_mode"},
     {"tokenizer", WORDS, "tokenizer"},
     {"context_length", COUNT, "imported.context_length"},
-    {"view", WORDS, "view"},
+    {"view", WORDS, NULL},
     {"precision", WORDS, "imported.precision"},
     {"software", WORDS, "imported.software"},
 };

@@ -55,7 +55,7 @@ static int train_teacher(job *j)
 
 static int ensure_teacher(job *j)
 {
-    if (!j->plan.teacher) return 0;
+    if (!j->plan.teacher && !j->plan.imported) return 0;
     if (j->plan.teacher_train) PUPIL_TRY(train_teacher(j));
     else if (j->conf->teacher.train_here) PUPIL_TRY(pupil_agree(j->world, job_leads(j) ? check_recipe(j, false) : 0));
     return job_open_cache(j);
@@ -159,6 +159,9 @@ static int train_student(job *j, trainer **ret)
     if (j->cache) {
         PUPIL_TRY(cache_whole(j, &whole));
         if (whole) pupil_info("cache    %s is whole: its embeddings are reused", j->conf->cache.dir);
+        if (!whole && j->plan.imported)
+            return pupil_fail(PUPIL_EUSER, "%s holds %lld of %lld blocks of an import that was cut short; run `pupil cache import` again",
+                              j->conf->cache.dir, (long long)pupil_cache_blocks_have(j->cache), (long long)pupil_cache_blocks(j->cache));
         if (!whole && j->conf->run.mode == PUPIL_MODE_STUDENTS)
             return pupil_fail(PUPIL_EUSER, "%s holds %lld of %lld blocks; fill it first with run.mode chained or teach", j->conf->cache.dir,
                               (long long)pupil_cache_blocks_have(j->cache), (long long)pupil_cache_blocks(j->cache));

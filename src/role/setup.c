@@ -172,36 +172,41 @@ void job_close(job *j)
     pupil_buf_free(&j->phases);
 }
 
-static void add_identity(const job *j, pupil_identity *id)
+void job_data_identity(const job *j, pupil_identity *id)
 {
     const pupil_conf *c = j->conf;
-    pupil_buf arch = {0}, pre = {0}, view = {0};
+    pupil_view_recipe recipe = pupil_view_of_conf(&c->data.view);
+    pupil_buf view = {0};
+    pupil_view_text(&recipe, &view);
+    pupil_identity_add(id, "data", "%s", j->data_digest);
+    pupil_identity_add(id, "view", "%s", view.s);
+    pupil_identity_add(id, "samples", "%lld", (long long)pupil_dataset_count(j->data, PUPIL_TRAIN));
+    pupil_identity_add(id, "block", "%lld", (long long)c->data.block);
+    pupil_identity_add(id, "dtype", "%s", c->cache.dtype == PUPIL_DTYPE_F32 ? "f32" : "f16");
+    pupil_buf_free(&view);
+}
+
+static void add_identity(const job *j, pupil_identity *id)
+{
+    pupil_buf arch = {0}, pre = {0};
     char hex[65];
     pupil_arch_to_json(&j->teacher_arch, &arch);
     pupil_sha256_of(arch.s, arch.len, hex);
     pupil_preprocess p = pupil_role_preprocess(&j->teacher_arch);
-    pupil_view_recipe recipe = pupil_view_of_conf(&c->data.view);
     pupil_preprocess_text(&p, &pre);
-    pupil_view_text(&recipe, &view);
     pupil_identity_add(id, "format", "1");
     pupil_identity_add(id, "teacher.weights", "%s", j->teacher_digest);
     pupil_identity_add(id, "teacher.architecture", "%s", hex);
     pupil_identity_add(id, "teacher.logit_scale", "%.9g", j->teacher_scale);
     pupil_identity_add(id, "preprocess", "%s", pre.s);
-    pupil_identity_add(id, "view", "%s", view.s);
     pupil_identity_add(id, "tokenizer", "%s", j->teacher_tok_digest);
-    pupil_identity_add(id, "data", "%s", j->data_digest);
-    pupil_identity_add(id, "samples", "%lld", (long long)pupil_dataset_count(j->data, PUPIL_TRAIN));
-    pupil_identity_add(id, "block", "%lld", (long long)c->data.block);
     pupil_identity_add(id, "dim", "%lld", (long long)j->teacher_arch.embed_dim);
-    pupil_identity_add(id, "dtype", "%s", c->cache.dtype == PUPIL_DTYPE_F32 ? "f32" : "f16");
+    job_data_identity(j, id);
     pupil_buf_free(&arch);
     pupil_buf_free(&pre);
-    pupil_buf_free(&view);
 }
 
-/* Weights' digest and logit scale of the finished teacher. */
-static int know_teacher(job *j)
+int job_know_teacher(job *j)
 {
     PUPIL_TRY(pupil_model_dir_digest(j->conf->teacher.dir, j->teacher_digest));
     pupil_clip *c = pupil_clip_new(&j->teacher_arch);
@@ -215,24 +220,46 @@ static int know_teacher(job *j)
     return r;
 }
 
-int job_open_cache(job *j)
+/* What the cache has to be; an imported one says itself what its teacher was. */
+static int wanted_identity(job *j, bool imported, pupil_identity *id)
+{
+    if (!imported) {
+        j->teacher_dim = j->teacher_arch.embed_dim;
+        add_identity(j, id);
+        return 0;
+    }
+    pupil_cache *there;
+    PUPIL_TRY(pupil_cache_open_any(j->conf->cache.dir, &there));
+    int r = imported_identity(j, pupil_cache_identity(there), j->teacher_digest[0], id);
+    pupil_cache_free(&there);
+    return r;
+}
+
+int job_attach_cache(job *j, bool imported)
 {
     const pupil_conf *c = j->conf;
-    PUPIL_TRY(pupil_agree(j->world, job_leads(j) ? know_teacher(j) : 0));
+    pupil_identity id = {0};
+    int r = wanted_identity(j, imported, &id);
+    if (r == 0) {
+        pupil_cache_shape shape = {pupil_dataset_count(j->data, PUPIL_TRAIN), c->data.block, j->teacher_dim, c->cache.dtype == PUPIL_DTYPE_F32};
+        pupil_identity_digest(&id, j->cache_identity);
+        r = pupil_cache_open(c->cache.dir, &id, &shape, &j->cache);
+    }
+    pupil_identity_free(&id);
+    return r;
+}
+
+int job_open_cache(job *j)
+{
+    PUPIL_TRY(pupil_agree(j->world, job_leads(j) && j->plan.teacher ? job_know_teacher(j) : 0));
     PUPIL_TRY(pupil_bcast(j->world, j->teacher_digest, sizeof j->teacher_digest, 0));
     PUPIL_TRY(pupil_bcast(j->world, &j->teacher_scale, sizeof j->teacher_scale, 0));
     if (!j->plan.distils) return 0;
-    pupil_identity id = {0};
-    add_identity(j, &id);
-    pupil_identity_digest(&id, j->cache_identity);
-    pupil_cache_shape shape = {pupil_dataset_count(j->data, PUPIL_TRAIN), c->data.block, j->teacher_arch.embed_dim,
-                               c->cache.dtype == PUPIL_DTYPE_F32};
-    int r = job_leads(j) ? pupil_cache_open(c->cache.dir, &id, &shape, &j->cache) : 0;
+    int r = job_leads(j) ? job_attach_cache(j, j->plan.imported) : 0;
     r = pupil_agree(j->world, r);
-    if (r == 0 && !job_leads(j)) r = pupil_cache_open(c->cache.dir, &id, &shape, &j->cache);
-    pupil_identity_free(&id);
+    if (r == 0 && !job_leads(j)) r = job_attach_cache(j, j->plan.imported);
     PUPIL_TRY(pupil_agree(j->world, r));
-    pupil_cache_window(j->cache, 2 * c->data.window + 2);
+    pupil_cache_window(j->cache, 2 * j->conf->data.window + 2);
     return 0;
 }
 
@@ -254,6 +281,16 @@ static void model_json(pupil_buf *b, const char *key, const pupil_arch *a, int64
     pupil_buf_puts(b, "},\n");
 }
 
+/* All that is known of a teacher whose embeddings were imported. */
+static void imported_json(const job *j, pupil_buf *b)
+{
+    char *name = pupil_identity_get(pupil_cache_identity(j->cache), "teacher.name");
+    pupil_buf_puts(b, " \"teacher\": {\"imported\": ");
+    pupil_buf_json(b, name ? name : "");
+    pupil_buf_printf(b, ", \"embed_dim\": %lld},\n", (long long)j->teacher_dim);
+    pupil_free(&name);
+}
+
 int job_write_run_json(const job *j)
 {
     pupil_buf b = {0};
@@ -264,6 +301,7 @@ int job_write_run_json(const job *j)
     pupil_plan_print(j->conf, &j->plan, true, &b);
     pupil_buf_puts(&b, ",\n");
     if (j->plan.teacher) model_json(&b, "teacher", &j->teacher_arch, j->plan.teacher_params, j->teacher_digest);
+    else if (j->cache) imported_json(j, &b);
     model_json(&b, "student", &j->student_arch, j->plan.student_params, NULL);
     if (j->cache)
         pupil_buf_printf(&b, " \"cache\": {\"identity\": \"%s\", \"blocks\": %lld, \"teacher_forward_passes\": %lld, \"teacher_logit_scale\": %.6g},\n",

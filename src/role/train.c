@@ -35,7 +35,7 @@ static void set_loss(trainer *t, bool teacher)
     t->lc.icl_raw = l->icl_variant == PUPIL_VARIANT_AS_RELEASED;
     t->lc.fd_sum = l->fd_reduce == PUPIL_FD_SUM;
     if (!pupil_loss_wants_teacher(&t->lc)) return;
-    t->lc.teacher_dim = t->j->teacher_arch.embed_dim;
+    t->lc.teacher_dim = t->j->teacher_dim;
     t->lc.teacher_scale = t->j->teacher_scale;
     t->cache = t->j->cache;
 }

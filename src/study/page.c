@@ -7,10 +7,11 @@
 static void model_row(pupil_buf *b, const report *r, const char *section, const char *label)
 {
     json_t *o = json_object_get(r->run, section), *vision = json_object_get(o, "vision"), *text = json_object_get(o, "text");
-    json_t *parameters = json_object_get(o, "parameters");
+    json_t *parameters = json_object_get(o, "parameters"), *imported = json_object_get(o, "imported");
     if (!json_is_object(o)) return;
     html(b, "<dt>%s</dt><dd>", label);
     if (json_is_number(parameters)) html(b, "<b>%.1f&nbsp;M parameters</b>", json_number_value(parameters) / 1e6);
+    if (json_is_string(imported)) html(b, "<b>%s</b> &middot; its embeddings were imported", json_string_value(imported));
     if (json_is_string(vision)) html(b, " &middot; pictures %s", json_string_value(vision));
     if (json_is_string(text)) html(b, " &middot; text %s", json_string_value(text));
     html(b, "</dd>\n");

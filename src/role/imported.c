@@ -1,0 +1,57 @@
+/* imported.c: caches whose embeddings were made elsewhere, as a run or a check meets them. What such a cache says of its
+ * teacher is taken from it; what it says of the data must be what the settings say. */
+#include "job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static double number_in(const char *lines, const char *key)
+{
+    char *text = pupil_identity_get(lines, key);
+    double x = text ? atof(text) : 0;
+    pupil_free(&text);
+    return x;
+}
+
+bool imported_lines(const char *lines)
+{
+    char *origin = pupil_identity_get(lines, "origin");
+    bool yes = origin && !strcmp(origin, "imported");
+    pupil_free(&origin);
+    return yes;
+}
+
+/* Where the teacher's own folder is given, too, it must be able to be the one that the embeddings come from. */
+static int check_folder(const job *j, int64_t dim, double scale)
+{
+    const char *cache = j->conf->cache.dir, *teacher = j->conf->teacher.dir;
+    if (j->teacher_arch.embed_dim != dim)
+        return pupil_fail(PUPIL_EMISMATCH, "%s holds imported embeddings of %lld values, the teacher in %s makes %lld", cache, (long long)dim, teacher,
+                          (long long)j->teacher_arch.embed_dim);
+    if (fabs(j->teacher_scale - scale) > 1e-3 * scale)
+        return pupil_fail(PUPIL_EMISMATCH, "%s was imported with the logit scale %.6g, that of the teacher in %s is %.6g", cache, scale, teacher,
+                          j->teacher_scale);
+    return 0;
+}
+
+int imported_identity(job *j, const char *lines, bool with_folder, pupil_identity *id)
+{
+    static const char *const own[] = {"data", "view", "samples", "block", "dtype"};
+    int64_t dim = (int64_t)number_in(lines, "dim");
+    double scale = number_in(lines, "teacher.logit_scale");
+    if (dim < 1 || !(scale > 0)) return pupil_fail(PUPIL_EFORMAT, "%s: its identity lacks dim or teacher.logit_scale", j->conf->cache.dir);
+    if (with_folder) PUPIL_TRY(check_folder(j, dim, scale));
+    j->teacher_dim = dim;
+    j->teacher_scale = scale;
+    char *copy = pupil_strdup(lines), *save = NULL;
+    for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        bool mine = false;
+        size_t key = strcspn(line, ":");
+        for (int i = 0; i < PUPIL_COUNT(own); i++) mine |= strlen(own[i]) == key && !strncmp(own[i], line, key);
+        if (!mine) pupil_buf_printf(&id->text, "%s\n", line);
+    }
+    pupil_free(&copy);
+    job_data_identity(j, id);
+    return 0;
+}

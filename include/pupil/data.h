@@ -175,7 +175,7 @@ typedef struct {
     char *question_type, *answer_type; /* answer_type: "yes/no", "number", "other" */
     char *answers[10];                 /* n_answers as given; then these again, in turn */
     char *answer;                      /* multiple_choice_answer, or the most frequent one */
-    char *id;                          /* the question's id as its file writes it; VizWiz: the picture's name */
+    char *id;                          /* the question's id as its file writes it; VizWiz: the picture's name; none: "#0" ... */
     int n_answers, n_choices;
     int correct;       /* of the choices */
     char **choices;    /* multiple choice; else NULL */

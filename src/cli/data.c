@@ -119,11 +119,14 @@ static void show_counts(pupil_dataset *d, pupil_split split, const pupil_vqa_set
     printf("%lld training and %lld held-out samples, %lld questions about these; %s:\n",
            (long long)pupil_dataset_count(d, PUPIL_TRAIN), (long long)pupil_dataset_count(d, PUPIL_TEST),
            vqa ? (long long)vqa->n : 0, split == PUPIL_TRAIN ? "train" : "test");
-    if (n) printf("captions a picture: %lld to %lld, %.2f on average\n", (long long)least, (long long)most, (double)sum / (double)n);
+    if (n)
+        printf("captions a picture: %lld to %lld, %.2f on average\n", (long long)least, (long long)most,
+               (double)sum / (double)n);
     int classes = pupil_dataset_classes(d, &class);
     if (classes) printf("classes: %d, %s to %s\n", classes, class[0], class[classes - 1]);
     if (vqa) printf("questions: %s", pupil_vqa_format_name(vqa->format));
-    if (vqa && vqa->left_out) printf(", %lld left out as their images are not there", (long long)vqa->left_out);
+    if (vqa && vqa->left_out)
+        printf(", %lld left out as their images are not there", (long long)vqa->left_out);
     if (vqa) printf("\n");
 }
 
@@ -131,7 +134,8 @@ static void show_problems(const pupil_dataset *d, bool skip)
 {
     pupil_buf problems = {0};
     pupil_dataset_problems(d, &problems);
-    if (problems.len) printf("%s%s", problems.s, skip ? "" : "data.on_error is stop: a run would end there\n");
+    if (problems.len)
+        printf("%s%s", problems.s, skip ? "" : "data.on_error is stop: a run would end there\n");
     pupil_buf_free(&problems);
 }
 
@@ -196,16 +200,16 @@ static int cmd_inspect(int argc, char **argv)
         {"decode", CLI_FLAG, &decode, NULL, "decode every picture of the split, to find the broken ones"},
         {"set", CLI_LIST, &sets, "KEY=VALUE", "override one setting (repeatable)"},
     };
-    const cli_spec spec = {
-        "data inspect",
-        "CONF",
-        "Shows what a data set has (samples, captions, classes, questions), what is left out of it and why, and its "
-        "first samples: key, size, captions, questions and answers.",
-        "pupil data inspect conf/quickstart.yaml --split test --n 3 --out /tmp/look",
-        options,
-        PUPIL_COUNT(options),
-        1,
-        1};
+    const cli_spec spec = {"data inspect",
+                           "CONF",
+                           "Shows what a data set has (samples, captions, classes, questions), what is left "
+                           "out of it and why, and its "
+                           "first samples: key, size, captions, questions and answers.",
+                           "pupil data inspect conf/quickstart.yaml --split test --n 3 --out /tmp/look",
+                           options,
+                           PUPIL_COUNT(options),
+                           1,
+                           1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r == 0 && strcmp(split, "train") && strcmp(split, "test"))
@@ -222,7 +226,8 @@ static int cmd_inspect(int argc, char **argv)
 static void tick(void *started, const char *tar, int64_t done, int64_t of)
 {
     char left[48], a[32], b[32];
-    pupil_progress(false, "index %s: %s of %s%s", tar, pupil_bytes_text((double)done, a), pupil_bytes_text((double)of, b),
+    pupil_progress(false, "index %s: %s of %s%s", tar, pupil_bytes_text((double)done, a),
+                   pupil_bytes_text((double)of, b),
                    to_go(*(double *)started, of ? (double)done / (double)of : 0, left));
 }
 
@@ -235,7 +240,8 @@ static int cmd_index(int argc, char **argv)
     const cli_spec spec = {
         "data index",
         "CONF",
-        "Reads the tars of a configuration once and writes NAME.tar.idx beside each (in run.dir where that cannot be "
+        "Reads the tars of a configuration once and writes NAME.tar.idx beside each (in run.dir where that "
+        "cannot be "
         "written), so that jobs begin at once. Tars that have not changed since are passed over.",
         "pupil data index conf/emoji.yaml",
         options,

@@ -278,7 +278,7 @@ static int take_multiple_choice(reader *r, const json_item *item)
     if (json_object_get(o, id_key)) {
         PUPIL_TRY(json_file_id(o, id_key, digits, &id));
     } else {
-        snprintf(digits, sizeof digits, "%lld", (long long)item->index);
+        snprintf(digits, sizeof digits, "#%lld", (long long)item->index); /* no other can be it */
         id = digits;
     }
     PUPIL_TRY(add_question(r, id, image, o, &q));

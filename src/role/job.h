@@ -24,6 +24,7 @@ typedef struct {
     pupil_cache *cache;      /* NULL until there is a teacher, or when nothing is distilled */
     char cache_identity[65];
     int64_t teacher_passes;  /* samples this rank's teacher has seen */
+    int64_t black_pictures;  /* broken ones that were replaced: of the rank that met most; at the end */
     pupil_buf phases;        /* JSON list items for run.json */
 } job;
 

@@ -132,6 +132,12 @@ static int open_data(job *j)
     PUPIL_TRY(pupil_agree(j->world, r)); /* the first one makes the indices, the others read them */
     if (!job_leads(j)) r = pupil_dataset_open(&j->conf->data, j->conf->run.dir, &j->data);
     PUPIL_TRY(pupil_agree(j->world, r));
+    int64_t train = pupil_dataset_count(j->data, PUPIL_TRAIN), test = pupil_dataset_count(j->data, PUPIL_TEST),
+            n[] = {train, -train, test, -test};
+    PUPIL_TRY(pupil_max(j->world, n, PUPIL_COUNT(n)));
+    if (n[0] != -n[1] || n[2] != -n[3])
+        return pupil_fail(PUPIL_EMISMATCH, "the ranks do not see the same data: %lld to %lld training and %lld to %lld held-out samples",
+                          -(long long)n[1], (long long)n[0], -(long long)n[3], (long long)n[2]);
     if (job_leads(j)) r = pupil_dataset_digest(j->data, PUPIL_TRAIN, j->data_digest);
     PUPIL_TRY(pupil_agree(j->world, r));
     return pupil_bcast(j->world, j->data_digest, sizeof j->data_digest, 0);
@@ -291,6 +297,20 @@ static void imported_json(const job *j, pupil_buf *b)
     pupil_free(&name);
 }
 
+/* Broken samples, and pictures that a rank found broken when it decoded them. */
+static void data_problems(const job *j, pupil_buf *b)
+{
+    pupil_buf text = {0};
+    pupil_dataset_problems(j->data, &text);
+    if (text.len) {
+        text.s[--text.len] = 0;
+        pupil_buf_puts(b, ", \"problems\": ");
+        pupil_buf_json(b, text.s);
+    }
+    if (j->black_pictures) pupil_buf_printf(b, ", \"black_pictures\": %lld", (long long)j->black_pictures);
+    pupil_buf_free(&text);
+}
+
 int job_write_run_json(const job *j)
 {
     pupil_buf b = {0};
@@ -306,9 +326,11 @@ int job_write_run_json(const job *j)
     if (j->cache)
         pupil_buf_printf(&b, " \"cache\": {\"identity\": \"%s\", \"blocks\": %lld, \"teacher_forward_passes\": %lld, \"teacher_logit_scale\": %.6g},\n",
                          j->cache_identity, (long long)pupil_cache_blocks(j->cache), (long long)j->teacher_passes, j->teacher_scale);
-    pupil_buf_printf(&b, " \"data\": {\"train\": %lld, \"test\": %lld, \"digest\": \"%s\", \"tokenizer\": \"%s\", \"vocabulary\": %lld},\n",
+    pupil_buf_printf(&b, " \"data\": {\"train\": %lld, \"test\": %lld, \"digest\": \"%s\", \"tokenizer\": \"%s\", \"vocabulary\": %lld",
                      (long long)pupil_dataset_count(j->data, PUPIL_TRAIN), (long long)pupil_dataset_count(j->data, PUPIL_TEST),
                      j->data_digest, j->tok_digest, (long long)pupil_tokenizer_vocab(j->tok));
+    data_problems(j, &b);
+    pupil_buf_puts(&b, "},\n");
     pupil_buf_printf(&b, " \"phases\": [%s]\n}\n", j->phases.s ? j->phases.s : "");
     char *path = pupil_join(j->conf->run.dir, "run.json");
     int r = pupil_write_file(path, b.s, b.len);

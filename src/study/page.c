@@ -22,11 +22,13 @@ static void lead(pupil_buf *b, const report *r)
 {
     char n[40];
     json_t *train = json_object_get(json_object_get(r->run, "data"), "train"), *finished = json_object_get(r->run, "finished");
+    json_t *problems = json_object_get(json_object_get(r->run, "data"), "problems");
     const char *when = json_string_value(finished);
     html(b, "<dl class=\"lead\">");
     model_row(b, r, "student", "Student");
     model_row(b, r, "teacher", "Teacher");
     if (json_is_number(train)) html(b, "<dt>Data</dt><dd>%s training pictures</dd>\n", with_commas(json_number_value(train), n));
+    if (json_is_string(problems)) html(b, "<dt>Broken</dt><dd>%s</dd>\n", json_string_value(problems));
     if (when && strlen(when) == 20 && when[10] == 'T') { /* 2026-11-23T10:41:07Z */
         snprintf(n, sizeof n, "%.10s %.5s UTC", when, when + 11);
         when = n;

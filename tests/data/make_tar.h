@@ -1,23 +1,14 @@
-/* Tars made for a test, in a folder of its own. */
+/* Tars made for a test, in its folder. */
 #ifndef MAKE_TAR_H
 #define MAKE_TAR_H
 
+#include "make_files.h"
 #include "tars.h"
-#include "tiny_images.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <archive.h>
 #include <archive_entry.h>
 #include <locale.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-static char dir[256];
+#include <sys/stat.h>
 
 typedef struct {
     const char *name;
@@ -34,12 +25,7 @@ typedef struct {
         name, text, sizeof(text) - 1                                                                         \
     }
 
-static char *in_dir(const char *name)
-{
-    return pupil_join(dir, name);
-}
-
-static void add(struct archive *a, const file *f)
+static inline void add(struct archive *a, const file *f)
 {
     struct archive_entry *e = archive_entry_new();
     archive_entry_set_pathname(e, f->name);
@@ -52,7 +38,7 @@ static void add(struct archive *a, const file *f)
 }
 
 /* dir/name with these files; an older index of that name goes. Returns the path, owned by the caller. */
-static char *make(const char *name, int format, const file *files, int n)
+static inline char *make(const char *name, int format, const file *files, int n)
 {
     char *path = in_dir(name), *idx = pupil_format("%s.idx", path);
     unlink(idx);
@@ -71,7 +57,7 @@ static char *make(const char *name, int format, const file *files, int n)
 /* The last opening's broken samples, as text. */
 static char broken[4096];
 
-static int open_list(const pupil_strings *paths, const char *index_dir, tars **ret)
+static inline int open_list(const pupil_strings *paths, const char *index_dir, tars **ret)
 {
     faults bad = {0};
     pupil_buf counts = {0};
@@ -87,12 +73,12 @@ static int open_list(const pupil_strings *paths, const char *index_dir, tars **r
     return r;
 }
 
-static int open_one(char *path, const char *index_dir, tars **ret)
+static inline int open_one(char *path, const char *index_dir, tars **ret)
 {
     return open_list(&(pupil_strings){&path, 1}, index_dir, ret);
 }
 
-static void check_sample(tars *t, int64_t i, const char *key, const char *caption)
+static inline void check_sample(tars *t, int64_t i, const char *key, const char *caption)
 {
     pupil_image im;
     void *bytes;
@@ -104,21 +90,6 @@ static void check_sample(tars *t, int64_t i, const char *key, const char *captio
     assert_memory_equal(im.rgb, png_rgb_rgb, sizeof png_rgb_rgb);
     pupil_image_free(&im);
     pupil_free(&bytes);
-}
-
-static int make_dir(void **state)
-{
-    const char *tmp = getenv("TMPDIR");
-    snprintf(dir, sizeof dir, "%s/pupil-tars-XXXXXX", tmp ? tmp : "/tmp");
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state)
-{
-    char *command = pupil_format("rm -rf '%s'", dir);
-    int r = system(command);
-    pupil_free(&command);
-    return r;
 }
 
 #endif

@@ -101,8 +101,8 @@ int arch_section(section s, const char *key, const char *name, section *ret)
 static bool listed(const char *words, const char *key)
 {
     size_t n = strlen(key);
-    for (const char *p = words; (p = strstr(p, key)); p += n)
-        if ((p == words || p[-1] == ' ') && (p[n] == ' ' || !p[n]) && n) return true;
+    for (const char *p = words; n && (p = strstr(p, key)); p += n)
+        if ((p == words || p[-1] == ' ') && (p[n] == ' ' || !p[n])) return true;
     return false;
 }
 

@@ -21,6 +21,7 @@ static void configurations(void **state)
          NULL},
         {CONFIG(",\"custom_text\":1", "", "", ""), "model_cfg.custom_text is 1; true or false"},
         {CONFIG(",\"multimodal_cfg\":{\"width\":3}", "", "", ""), "multimodal_cfg"},
+        {CONFIG(",\"\":1", "", "", ""), "model_cfg. is 1"},
         {CONFIG("", ",\"timm_model_name\":\"vit_x\"", "", ""), "vision_cfg.timm_model_name is \"vit_x\""},
         {CONFIG("", ",\"ls_init_value\":0.0001", "", ""), "ls_init_value"},
         {CONFIG("", ",\"norm_kwargs\":{\"bias\":1}", "", ""), "vision_cfg.norm_kwargs.bias"},

@@ -29,7 +29,53 @@ static const char page_cache[] =
     "Commands\n"
     "  pupil cache ls DIR              what it is, how much is published\n"
     "  pupil cache verify DIR          reads every block; exit code 1 if one is broken\n"
-    "  pupil cache verify --drop DIR   withdraws broken segments, so that the next run computes them again\n";
+    "  pupil cache verify --drop DIR   withdraws broken segments, so that the next run computes them again\n"
+    "  pupil cache check CONF          computes random rows again with the teacher; exit code 1 if they "
+    "differ\n"
+    "  pupil cache import CONF --from PATH   embeddings that were made elsewhere (pupil help import)\n"
+    "\n"
+    "What the bits of an embedding depend on\n"
+    "  teachers work in runs of a fixed size inside a block, so a block has the same bytes on any number of ranks, "
+    "with the\n"
+    "  same OpenBLAS kernel and threads. In another batch size or company a value moves by up to 5e-6 of its "
+    "row's root mean\n"
+    "  square; the check allows 1e-4 of it and float16's rounding, and 0.25 for imported embeddings.\n";
+
+static const char page_import[] =
+    "Embeddings of a teacher that was run elsewhere, on GPUs, become a cache:\n"
+    "\n"
+    "  there   python3 tools/export-teacher.py --model hf-hub:ORG/NAME --shards 'train-{000..127}.tar' "
+    "--precision fp16 --out features/\n"
+    "  here    pupil cache import conf/my.yaml --from features/\n"
+    "          pupil launch conf/my.yaml\n"
+    "\n"
+    "The settings need data and cache.dir, but no teacher.dir: width, logit scale and name come from the cache. With "
+    "a\n"
+    "teacher.dir the teacher is scored, too, and `pupil cache check` can compute rows again.\n"
+    "\n"
+    "--from (repeatable)\n"
+    "  an HDF5 file, or a folder of them (*.h5, *.hdf5), each with\n"
+    "    image_embeddings [N, D]   float16 or float32, pooled and projected, before normalisation\n"
+    "    text_embeddings  [N, D]   of each sample's first caption\n"
+    "    keys             [N]      text\n"
+    "  or a folder with image_embeddings.npy, text_embeddings.npy and keys.txt (one a line) or keys.json (a list)\n"
+    "  Rows may come in any order, in any number of files. Those of no training sample are left out.\n"
+    "\n"
+    "A key is what `pupil data inspect` shows\n"
+    "  webdataset          the member's name up to the last dot of its file name\n"
+    "  csv, coco, folder   the file's path below its root without the extension\n"
+    "  scenes              scene-000123\n"
+    "\n"
+    "What is told of the teacher: attributes of / in the HDF5 files, or `key: value` lines of --provenance YAML\n"
+    "  must be told   teacher (its name), logit_scale (after exp)\n"
+    "  may be told    logit_bias, normalized (default false), view (default whole picture), dim, weights (64 hex "
+    "digits),\n"
+    "                 image_size, mean, std, interpolation, resize_mode, tokenizer, context_length, precision, "
+    "software\n"
+    "\n"
+    "Checked before anything is written: shapes, number formats, values, zero and equal rows, keys that come twice, "
+    "samples\n"
+    "without a row, the logit scale. An import that was stopped goes on. The page tools/export-teacher.md tells more.\n";
 
 static const char page_formats[] =
     "A run directory (run.dir)\n"
@@ -86,7 +132,7 @@ static const char page_jobs[] =
 int cmd_help(int argc, char **argv)
 {
     static const cli_spec spec = {.name = "help",
-                                  .args = "[config|cache|formats|jobs]",
+                                  .args = "[config|cache|import|formats|jobs]",
                                   .about = "Lists the commands, or prints a reference page.",
                                   .example = "pupil help config",
                                   .max = 1};
@@ -103,13 +149,15 @@ int cmd_help(int argc, char **argv)
         pupil_buf_free(&out);
     } else if (!strcmp(args[0], "cache")) {
         fputs(page_cache, stdout);
+    } else if (!strcmp(args[0], "import")) {
+        fputs(page_import, stdout);
     } else if (!strcmp(args[0], "formats")) {
         fputs(page_formats, stdout);
     } else if (!strcmp(args[0], "jobs")) {
         fputs(page_jobs, stdout);
     } else {
         return pupil_fail(PUPIL_EUSER,
-                          "pupil help: there is no page '%s'; the pages are config, cache, formats and jobs",
+                          "pupil help: there is no page '%s'; the pages are config, cache, import, formats and jobs",
                           args[0]);
     }
     return 0;

@@ -98,7 +98,7 @@ const field schema[] = {
     S("tokenizer.merges", tokenizer.merges, NULL, PATH, "CLIP merges file (bpe_simple_vocab_16e6.txt.gz or merges.txt); unset: a vocabulary is learned from the captions"),
     I("tokenizer.vocab_size", tokenizer.vocab_size, "1024", 514, 1 << 20, 0, "size of the learned vocabulary"),
 
-    S("teacher.dir", teacher.dir, NULL, PATH, "folder with the teacher's model.safetensors and config.json (and merges.txt)"),
+    S("teacher.dir", teacher.dir, NULL, PATH, "folder with the teacher's model.safetensors and config.json (and merges.txt); unset: cache.dir holds imported embeddings"),
     MODEL("teacher", teacher.model),
     TRAIN("teacher", teacher.train),
 

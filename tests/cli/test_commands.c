@@ -13,6 +13,8 @@ static void every_command_helps(void **state)
                                          {"report"},
                                          {"cache", "ls"},
                                          {"cache", "verify"},
+                                         {"cache", "check"},
+                                         {"cache", "import"},
                                          {"data", "scenes"},
                                          {"data", "index"},
                                          {"data", "inspect"},
@@ -68,6 +70,7 @@ static void pages_are_there(void **state)
     (void)state;
     static const char *const page[][2] = {{"config", "student.train.steps"},
                                           {"cache", "journal.txt"},
+                                          {"import", "image_embeddings"},
                                           {"formats", "model.safetensors"},
                                           {"jobs", "srun"}};
     program p;
@@ -99,6 +102,8 @@ static void wrong_words_cost_one_line(void **state)
         {{"plan", "--json=1", "x"}, "--json takes no value"},
         {{"study", "x"}, "`pupil study` is planned but not built"},
         {{"cache", "export", "x"}, "`pupil cache export` is planned but not built"},
+        {{"cache", "import", "x"}, "--from PATH is missing"},
+        {{"cache", "check", "--tolerance", "2", "x"}, "--tolerance 2: a number above 0, up to 1, was expected"},
         {{"launch", "--submit", "x"}, "`pupil launch --submit` is planned but not built"},
         {{"help", "nothing"}, "there is no page 'nothing'"},
         {{"embed", "--model", "x"}, "pupil embed: --tensors IN.h5 is missing"},

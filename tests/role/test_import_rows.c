@@ -1,4 +1,4 @@
-/* test_import.c: embeddings made elsewhere arrive under the sample they belong to, or not at all. */
+/* test_import_rows.c: embeddings made elsewhere arrive under the sample they belong to, or not at all. */
 #include "../cli/program.h"
 
 #include "pupil/role.h"

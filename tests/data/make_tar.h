@@ -61,10 +61,10 @@ static inline int open_list(const pupil_strings *paths, const char *index_dir, t
 {
     faults bad = {0};
     pupil_buf counts = {0};
-    pupil_strings all;
+    pupil_strings all = {0};
     int r = braces_expand(paths, &all);
     if (r == 0) r = tars_open(&all, index_dir, &bad, ret);
-    if (r == 0) pupil_names_free(&all.item, all.n);
+    pupil_names_free(&all.item, all.n);
     faults_print(&bad, &counts);
     snprintf(broken, sizeof broken, "%lld: %s: %s", (long long)faults_total(&bad), counts.s ? counts.s : "",
              bad.named.s ? bad.named.s : "");

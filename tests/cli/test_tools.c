@@ -307,6 +307,27 @@ static void scenes_can_be_written_and_looked_at(void **state)
     assert_int_equal(n, 2);
     pupil_names_free(&names, n);
     program_free(&p);
+    char *yaml = pupil_format("run: {dir: %s/run}\ndata: {source: webdataset, train: %s, test: %s/test-000000.tar}\n", dir, tar, out),
+         *file = pupil_join(dir, "tars.yaml");
+    GOOD(pupil_write_file(file, yaml, strlen(yaml)));
+    RUN(&p, dir, "data", "index", file);
+    CHECK(p.code == 0, "%s", p.err);
+    HOLDS(p.err, "indexed 2 tars in ");
+    program_free(&p);
+    RUN(&p, dir, "data", "index", file);
+    HOLDS(p.err, "indexed 0 tars in ");
+    program_free(&p);
+    RUN(&p, dir, "data", "inspect", file, "--decode", "--n", "1");
+    CHECK(p.code == 0, "%s", p.err);
+    HOLDS(p.out, "7 training and 3 held-out samples");
+    HOLDS(p.out, "captions a picture: ");
+    HOLDS(p.err, "decoded 7 of 7");
+    program_free(&p);
+    RUN(&p, dir, "data", "index", conf);
+    CHECK(p.code == 2, "%s", p.err);
+    HOLDS(p.err, "only webdataset has tars to index");
+    program_free(&p);
+    DROP(yaml, file);
     DROP(out, tar, conf, pictures);
 }
 

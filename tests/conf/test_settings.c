@@ -150,6 +150,12 @@ static void round_trip(void **state)
     round_trip_of(
         BASE "data: {source: webdataset, train: ['x, y.tar', '[', '~', \"\\n\"], test: a, on_error: skip}\n",
         NULL);
+    round_trip_of(BASE "data: {source: csv, train: a, test: b, images: [x, y], csv: {separator: tab, image_key: p}}\n",
+                  NULL);
+    round_trip_of(BASE "data: {source: coco, train: k, test: k, coco: {split_test: [val, test]}, vqa_train: {questions: "
+                       "q, format: gqa}, vqa_test: {questions: r, annotations: s}}\n",
+                  NULL);
+    round_trip_of(BASE "data: {source: folder, train: a, test: b, class_names: n, class_template: '{class}'}\n", NULL);
     round_trip_of(
         BASE
         "student: {model: {act: quick_gelu}, train: {lr: 1.2345678901234567e-05, seed: 999999999999999}}\n",

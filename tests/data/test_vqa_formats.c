@@ -2,6 +2,7 @@
  * recognised, read, joined to pictures, refused with the place. */
 #include "make_files.h"
 
+#include <jansson.h>
 #include <sys/resource.h>
 
 /* Pictures 000000000042, val/VizWiz_val_00000007, n161313, a.b, x/same and y/same; the question file in
@@ -320,6 +321,60 @@ static void hostile_sizes_are_refused(void **state)
     if (usage.ru_maxrss > 400 << 10) fail_msg("%ld KiB at most", usage.ru_maxrss);
 }
 
+/* The reference pair of ../shared, joined to pictures with COCO's names by the numbers they end in. */
+static void the_reference_pair_is_read(void **state)
+{
+    (void)state;
+    const char *oracle = getenv("PUPIL_ORACLE");
+    char *questions = oracle ? pupil_format("%s/vqa/questions.json", oracle) : NULL;
+    char *annotations = oracle ? pupil_format("%s/vqa/annotations.json", oracle) : NULL;
+    json_t *root = questions ? json_load_file(questions, 0, NULL) : NULL, *item;
+    if (!root) {
+        print_message("no vqa/questions.json in PUPIL_ORACLE\n");
+        pupil_free(&questions);
+        pupil_free(&annotations);
+        skip();
+    }
+    size_t i;
+    pupil_buf csv = {0};
+    pupil_buf_puts(&csv, "filepath,title\n");
+    json_array_foreach(json_object_get(root, "questions"), i, item)
+    {
+        char name[64];
+        snprintf(name, sizeof name, "COCO_val2014_%012d.jpg",
+                 (int)json_integer_value(json_object_get(item, "image_id")));
+        pupil_buf_printf(&csv, "%s,caption %d\n", name, (int)i);
+        char *path = pupil_format("img/%s", name);
+        put_picture(path);
+        pupil_free(&path);
+    }
+    put_text("coco.csv", csv.s);
+    settings s;
+    pupil_dataset *d;
+    pupil_vqa_set *set;
+    settings_begin(&s, PUPIL_SOURCE_CSV, "coco.csv", "img");
+    s.conf.vqa_test = (pupil_conf_vqa_files){questions, annotations, PUPIL_VQA_AUTO};
+    assert_int_equal(pupil_dataset_open(&s.conf, dir, &d), 0);
+    if (pupil_vqa_open(d, PUPIL_TEST, &set) < 0) fail_msg("%s", pupil_reason());
+    assert_int_equal(set->n, (int64_t)json_array_size(json_object_get(root, "questions")));
+    for (int64_t k = 0; k < set->n; k++) {
+        char *key;
+        item = json_array_get(json_object_get(root, "questions"), (size_t)k);
+        assert_int_equal(set->q[k].question_id, json_integer_value(json_object_get(item, "question_id")));
+        assert_int_equal(pupil_dataset_key(d, PUPIL_TEST, set->q[k].image, &key), 0);
+        assert_int_equal(atoll(key + strlen("COCO_val2014_")),
+                         json_integer_value(json_object_get(item, "image_id")));
+        pupil_free(&key);
+    }
+    pupil_vqa_free(&set);
+    pupil_dataset_free(&d);
+    settings_end(&s);
+    json_decref(root);
+    pupil_buf_free(&csv);
+    pupil_free(&questions);
+    pupil_free(&annotations);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +387,7 @@ int main(void)
         cmocka_unit_test(pictures_are_found_by_name),
         cmocka_unit_test(wrong_files_are_refused),
         cmocka_unit_test(hostile_sizes_are_refused),
+        cmocka_unit_test(the_reference_pair_is_read),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

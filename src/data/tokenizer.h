@@ -15,13 +15,15 @@ enum {
 typedef enum { TOKENIZER_CLIP, TOKENIZER_UNIGRAM, TOKENIZER_BPE } tokenizer_kind;
 
 /* ---- tokenizer_text.c: text before it is cut into tokens ----------------------------------------- */
-/* open_clip's clean=..., or as the tokenizer's own file says, or as transformers' SiglipTokenizer */
+/* open_clip's clean=...; as transformers' SiglipTokenizer; code point by code point as its Siglip2Tokenizer;
+ * or nothing but what the tokenizer's own file says */
 #define TOKENIZER_CLEANING_LIST(X)                                                                           \
     X(TOKENIZER_LOWER, "lower")                                                                              \
     X(TOKENIZER_WHITESPACE, "whitespace")                                                                    \
     X(TOKENIZER_UNDERSCORE, "whitespace_underscore")                                                         \
     X(TOKENIZER_CANONICALIZE, "canonicalize")                                                                \
     X(TOKENIZER_SIGLIP, "siglip")                                                                            \
+    X(TOKENIZER_LOWERCASE, "lowercase")                                                                      \
     X(TOKENIZER_AS_IS, "none")
 typedef enum {
 #define X(name, text) name,
@@ -35,6 +37,17 @@ int tokenizer_cleaning_of(const char *name);
 void tokenizer_clean(tokenizer_cleaning how, const char *text, pupil_buf *out);
 /* `n` bytes with what is not UTF-8 replaced by U+FFFD as Python's decode(errors="replace") does. */
 void tokenizer_replace_invalid(const char *bytes, size_t n, pupil_buf *out);
+
+/* One code point at *p (< end), or U+FFFD for the longest beginning of one that goes wrong (Unicode 3.9,
+ * D93b). */
+uint32_t tokenizer_next_point(const uint8_t **p, const uint8_t *end);
+void tokenizer_put_point(pupil_buf *out, uint32_t c);
+bool tokenizer_is_space(uint32_t c); /* str.isspace() */
+/* str.lower() of one code point, where that is one code point: not U+0130. */
+uint32_t tokenizer_lower(uint32_t c);
+
+/* The text from byte `from` on lower-cased code point by code point, without Python's final sigma. */
+void tokenizer_lower_points(pupil_buf *text, size_t from);
 
 /* ---- tokenizer_merge.c: pairs joined until none can be ------------------------------------------- */
 /* Pairs of ids that become one id, the earlier added before the later. */
@@ -53,6 +66,7 @@ typedef struct {
     struct tokenizer_symbol {
         int32_t id, before, after; /* id -1: joined into the one before; -1: none */
         uint32_t at, len;          /* its bytes in the text, where the join looks at them */
+        bool fixed;                /* the join is to leave it alone */
     } * symbol;
     struct tokenizer_waiting {
         uint64_t key; /* order << 32 | place */
@@ -63,7 +77,7 @@ typedef struct {
 /* What symbols a and b, neighbours, become: an id, or -1; the pair of lowest *ret_order goes first. */
 typedef int32_t (*tokenizer_join)(const void *model, const struct tokenizer_symbol *a,
                                   const struct tokenizer_symbol *b, uint32_t *ret_order);
-/* Make room for n symbols. */
+/* Make room for n symbols, whose bytes are then zero. */
 void tokenizer_merger_begin(tokenizer_merger *m, int64_t n);
 /* Join the pair of lowest order, the leftmost of equals, until there is none. O(n log n). */
 void tokenizer_merge(tokenizer_merger *m, int32_t n, tokenizer_join join, const void *model);
@@ -74,11 +88,13 @@ struct pupil_tokenizer {
     tokenizer_kind kind;
     tokenizer_cleaning cleaning;
     textset token; /* id -> bytes */
+    tokenizer_pairs pairs;
     /* CLIP's */
     int32_t (*merge)[2];
     int64_t merge_cap;
-    tokenizer_pairs pairs;
     void *pattern; /* compiled by PCRE2 */
+    /* the other kinds' */
+    struct tokenizer_pieces *pieces;
 };
 
 /* ---- tokenizer_clip.c ---------------------------------------------------------------------------- */

@@ -62,7 +62,6 @@ int tokenizer_new(pupil_tokenizer **ret)
 
 void tokenizer_clip_free(pupil_tokenizer *t)
 {
-    tokenizer_pairs_free(&t->pairs);
     pupil_free(&t->merge);
     pcre2_code_free(t->pattern);
 }

@@ -2,6 +2,8 @@
  * leftmost of equals; a heap of waiting joins makes it O(n log n) for a text of n symbols. */
 #include "tokenizer.h"
 
+#include <string.h>
+
 static uint64_t pair_key(int32_t a, int32_t b)
 {
     return (uint64_t)a << 32 | (uint32_t)b;
@@ -65,6 +67,7 @@ static void offer(tokenizer_merger *m, int32_t i, tokenizer_join join, const voi
 void tokenizer_merger_begin(tokenizer_merger *m, int64_t n)
 {
     PUPIL_GROW(m->symbol, n, m->cap);
+    memset(m->symbol, 0, (size_t)n * sizeof *m->symbol);
 }
 
 void tokenizer_merge(tokenizer_merger *m, int32_t n, tokenizer_join join, const void *model)

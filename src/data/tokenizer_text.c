@@ -22,7 +22,7 @@ static void add(points *p, uint32_t cp)
     p->cp[p->n++] = cp;
 }
 
-static void put_utf8(pupil_buf *out, uint32_t c)
+void tokenizer_put_point(pupil_buf *out, uint32_t c)
 {
     uint8_t b[4];
     size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
@@ -32,9 +32,7 @@ static void put_utf8(pupil_buf *out, uint32_t c)
     pupil_buf_add(out, b, n);
 }
 
-/* One code point at *p (< end), or U+FFFD for the longest beginning of one that goes wrong (Unicode 3.9,
- * D93b). */
-static uint32_t next_point(const uint8_t **p, const uint8_t *end)
+uint32_t tokenizer_next_point(const uint8_t **p, const uint8_t *end)
 {
     const uint8_t *s = *p;
     uint32_t c = *s++;
@@ -64,7 +62,7 @@ static uint32_t next_point(const uint8_t **p, const uint8_t *end)
 void tokenizer_replace_invalid(const char *bytes, size_t n, pupil_buf *out)
 {
     for (const uint8_t *p = (const uint8_t *)bytes, *end = p + n; p < end;)
-        put_utf8(out, next_point(&p, end));
+        tokenizer_put_point(out, tokenizer_next_point(&p, end));
 }
 
 /* ---- html.unescape() ---- */
@@ -143,7 +141,7 @@ static void unescape(const points *in, points *out)
 
 /* ---- white space and lower case ---- */
 
-static bool is_space(uint32_t c) /* str.isspace() */
+bool tokenizer_is_space(uint32_t c)
 {
     return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
            (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
@@ -170,7 +168,7 @@ static bool letter_beside(const points *p, int64_t i, int64_t step)
     return i >= 0 && i < p->n && sigma_class(p->cp[i]) == 0;
 }
 
-static uint32_t lower(uint32_t c)
+uint32_t tokenizer_lower(uint32_t c)
 {
     if (c < 0x80) return c - 'A' < 26 ? c + 32 : c;
     int lo = 0, hi = PUPIL_COUNT(lower_run) - 1;
@@ -189,9 +187,23 @@ static void lower_all(const points *in, points *out)
     for (int64_t i = 0; i < in->n; i++) {
         uint32_t c = in->cp[i];
         if (c == 0x3a3) c = letter_beside(in, i, -1) && !letter_beside(in, i, 1) ? 0x3c2 : 0x3c3;
-        add(out, c == 0x130 ? 'i' : lower(c));
+        add(out, c == 0x130 ? 'i' : tokenizer_lower(c));
         if (c == 0x130) add(out, 0x307);
     }
+}
+
+void tokenizer_lower_points(pupil_buf *text, size_t from)
+{
+    pupil_buf low = {0};
+    const uint8_t *s = (const uint8_t *)text->s + from, *end = (const uint8_t *)text->s + text->len;
+    while (s < end) {
+        uint32_t c = tokenizer_next_point(&s, end);
+        tokenizer_put_point(&low, c == 0x130 ? 'i' : c == 0x3a3 ? 0x3c3 : tokenizer_lower(c));
+        if (c == 0x130) tokenizer_put_point(&low, 0x307);
+    }
+    text->len = from;
+    pupil_buf_add(text, low.s, low.len);
+    pupil_buf_free(&low);
 }
 
 /* ---- the cleanings ---- */
@@ -230,7 +242,7 @@ static void strip(tokenizer_cleaning how, const points *in, points *out)
         if (c == '_' && (how == TOKENIZER_CANONICALIZE || how == TOKENIZER_UNDERSCORE)) c = ' ';
         if (c == 0x2581 && how == TOKENIZER_SIGLIP) c = ' ';
         if (drop && is_punctuation(c)) continue;
-        if (is_space(c)) {
+        if (tokenizer_is_space(c)) {
             gap = true;
             continue;
         }
@@ -243,13 +255,15 @@ static void strip(tokenizer_cleaning how, const points *in, points *out)
 void tokenizer_clean(tokenizer_cleaning how, const char *text, pupil_buf *out)
 {
     pupil_buf_puts(out, "");
-    if (how == TOKENIZER_AS_IS) {
+    if (how == TOKENIZER_AS_IS || how == TOKENIZER_LOWERCASE) {
+        size_t from = out->len;
         tokenizer_replace_invalid(text, strlen(text), out);
+        if (how == TOKENIZER_LOWERCASE) tokenizer_lower_points(out, from);
         return;
     }
     points p = {0}, q = {0}, *done = &q;
     for (const uint8_t *s = (const uint8_t *)text, *end = s + strlen(text); s < end;)
-        add(&p, next_point(&s, end));
+        add(&p, tokenizer_next_point(&s, end));
     if (how == TOKENIZER_SIGLIP) {
         lower_all(&p, &q);
         strip(how, &q, &p);
@@ -263,7 +277,7 @@ void tokenizer_clean(tokenizer_cleaning how, const char *text, pupil_buf *out)
         lower_all(&q, &p);
         done = &p;
     }
-    for (int64_t i = 0; i < done->n; i++) put_utf8(out, done->cp[i]);
+    for (int64_t i = 0; i < done->n; i++) tokenizer_put_point(out, done->cp[i]);
     pupil_free(&p.cp);
     pupil_free(&q.cp);
 }

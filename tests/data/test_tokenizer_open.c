@@ -219,7 +219,7 @@ static void the_named_cleaning_is_obeyed(void **state)
     put("tokenizer_config.json", "{\"clean\": \"spotless\"}");
     refused(PUPIL_EFORMAT, "tokenizer_config.json: clean: 'spotless'");
     put("tokenizer_config.json", "{\"clean\": \"none\"}");
-    refused(PUPIL_EFORMAT, "CLIP's tokenizer cannot take text that is not cleaned");
+    refused(PUPIL_EFORMAT, "CLIP's tokenizer cannot take text whose white space is kept");
 }
 
 static void a_copy_is_the_same(void **state)

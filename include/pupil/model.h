@@ -160,6 +160,8 @@ typedef struct {
  *  file and tensor; PUPIL_EIO for what is no regular file; PUPIL_ENOTFOUND. */
 int pupil_safetensors_open(const char *path, pupil_safetensors **ret);
 void pupil_safetensors_close(pupil_safetensors **s);
+/** SHA-256 of the one file; of shards: over their names and SHA-256s, in order of names. */
+int pupil_safetensors_digest(const char *path, char ret_hex[65]);
 /** False if there is no such tensor. */
 bool pupil_safetensors_find(const pupil_safetensors *s, const char *name, pupil_st_tensor *ret);
 /** Elements first .. first+n-1 as float32. PUPIL_EFORMAT: not a floating type | PUPIL_ENUMERIC: a value is not finite;
@@ -205,7 +207,7 @@ int pupil_model_dir_export(const char *dir, const pupil_clip *c, const float *pa
                            pupil_st_type type);
 /** Write both files. */
 int pupil_model_dir_save(const char *dir, const pupil_clip *c, const float *params);
-/** SHA-256 of the weights file. */
+/** pupil_safetensors_digest() of its weights. */
 int pupil_model_dir_digest(const char *dir, char ret_hex[65]);
 
 #endif

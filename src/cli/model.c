@@ -189,7 +189,7 @@ static int cmd_inspect(int argc, char **argv)
     if (r) return r;
     model m = {0};
     r = model_open(args[0], &m);
-    if (r == 0) r = pupil_sha256_file(m.weights, digest);
+    if (r == 0) r = pupil_safetensors_digest(m.weights, digest);
     if (r == 0) (json ? inspect_json : inspect_text)(&m, digest);
     model_free(&m);
     return r;

@@ -81,7 +81,7 @@ int pupil_model_dir_digest(const char *dir, char ret_hex[65])
 {
     char *p;
     PUPIL_TRY(pupil_model_dir_weights(dir, &p));
-    int r = pupil_sha256_file(p, ret_hex);
+    int r = pupil_safetensors_digest(p, ret_hex);
     pupil_free(&p);
     return r;
 }

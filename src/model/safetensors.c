@@ -192,13 +192,18 @@ static int open_index(pupil_safetensors *s)
     return r;
 }
 
-int pupil_safetensors_open(const char *path, pupil_safetensors **ret)
+static bool is_index(const char *path)
 {
     static const char suffix[] = ".index.json";
     size_t n = strlen(path), k = sizeof suffix - 1;
+    return n > k && !strcmp(path + n - k, suffix);
+}
+
+int pupil_safetensors_open(const char *path, pupil_safetensors **ret)
+{
     pupil_safetensors *s = pupil_alloc(sizeof *s);
     s->path = pupil_strdup(path);
-    int r = n > k && !strcmp(path + n - k, suffix) ? open_index(s) : open_single(s);
+    int r = is_index(path) ? open_index(s) : open_single(s);
     if (r < 0) pupil_safetensors_close(&s);
     else *ret = s;
     return r;
@@ -213,6 +218,22 @@ void pupil_safetensors_close(pupil_safetensors **s)
     pupil_free(&(*s)->shard);
     pupil_free(&(*s)->path);
     pupil_free(s);
+}
+
+int pupil_safetensors_digest(const char *path, char ret_hex[65])
+{
+    pupil_safetensors *s;
+    PUPIL_TRY(pupil_safetensors_open(path, &s));
+    pupil_buf list = {0};
+    for (int64_t i = 0; i < s->shards; i++) {
+        const char *slash = strrchr(s->shard[i].path, '/');
+        pupil_sha256_of(s->shard[i].bytes, s->shard[i].n, ret_hex);
+        pupil_buf_printf(&list, "%s  %s\n", ret_hex, slash ? slash + 1 : s->shard[i].path);
+    }
+    if (is_index(path)) pupil_sha256_of(list.s, list.len, ret_hex);
+    pupil_buf_free(&list);
+    pupil_safetensors_close(&s);
+    return 0;
 }
 
 /* ---- reading ------------------------------------------------------------------------------------ */

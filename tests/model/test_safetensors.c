@@ -355,6 +355,31 @@ static void shards_are_one_model(void **state)
     pupil_safetensors_close(&s);
 }
 
+static void digests_cover_all_shards(void **state)
+{
+    static const char index[] = MAP("\"a\":\"m-1.safetensors\",\"b\":\"m-2.safetensors\"");
+    pupil_safetensors *s;
+    char *path = pupil_join(dir, "model.safetensors.index.json"), hex[4][65],
+         *shard = pupil_join(dir, "m-2.safetensors");
+    two_shards();
+    GOOD(open_index(index, &s));
+    pupil_safetensors_close(&s);
+    GOOD(pupil_safetensors_digest(path, hex[0]));
+    GOOD(open_index(index, &s)); /* the same files again */
+    pupil_safetensors_close(&s);
+    GOOD(pupil_safetensors_digest(path, hex[1]));
+    assert_string_equal(hex[0], hex[1]);
+    pupil_free(&shard);
+    shard = file_named("m-2.safetensors", "{" T("b", "F32", "[]", "0", "4") "}", (float[]){4}, 4); /* was 3 */
+    GOOD(pupil_safetensors_digest(path, hex[1]));
+    assert_string_not_equal(hex[0], hex[1]);
+    GOOD(pupil_safetensors_digest(shard, hex[2]));
+    GOOD(pupil_sha256_file(shard, hex[3]));
+    assert_string_equal(hex[2], hex[3]);
+    BAD(pupil_safetensors_digest(dir, hex[0]), PUPIL_EIO, "not a regular file");
+    DROP(path, shard);
+}
+
 static void hostile_indices_are_refused(void **state)
 {
     two_shards();
@@ -506,6 +531,7 @@ int main(void)
         cmocka_unit_test(dtypes_and_shapes),
         cmocka_unit_test(a_hundred_thousand_tensors),
         cmocka_unit_test(shards_are_one_model),
+        cmocka_unit_test(digests_cover_all_shards),
         cmocka_unit_test(hostile_indices_are_refused),
         cmocka_unit_test(bytes_of_an_export),
         cmocka_unit_test(exports_read_back),

@@ -1,5 +1,6 @@
 /* status.c: error codes, the recorded reason, and what each means for the process exit code.
- * Guarantees: the reason is per thread, at most 1 KiB, always one line. */
+ * Guarantees: the reason is per thread, at most 1 KiB, always one line, and moves no terminal's cursor whatever a file's
+ * names hold. */
 #include "pupil/base.h"
 
 #include <stdlib.h>
@@ -21,7 +22,7 @@ const char *pupil_status_text(int code)
 static void one_line(void)
 {
     for (char *p = reason; *p; p++)
-        if (*p == '\n' || *p == '\r') *p = ' ';
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = ' ';
 }
 
 int pupil_fail(int code, const char *fmt, ...)

@@ -230,6 +230,9 @@ static void reasons(void **state)
 {
     assert_int_equal(pupil_fail(PUPIL_EIO, "disk %d\nfull", 3), PUPIL_EIO);
     assert_string_equal(pupil_reason(), "disk 3 full");
+    pupil_fail(PUPIL_EFORMAT, "a\033[2Jb\tc\x7f\r\xc3\xa9");
+    assert_string_equal(pupil_reason(), "a [2Jb c  \xc3\xa9");
+    pupil_fail(PUPIL_EIO, "disk 3 full");
     assert_int_equal(pupil_context(PUPIL_EIO, "while %s", "saving"), PUPIL_EIO);
     assert_string_equal(pupil_reason(), "while saving: disk 3 full");
     assert_int_equal(pupil_context(0, "no effect"), 0);

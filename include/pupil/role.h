@@ -86,6 +86,10 @@ typedef struct {
 int pupil_role_check(const pupil_conf *conf, int64_t rows, uint64_t seed, double tolerance, pupil_check *ret);
 void pupil_check_free(pupil_check *c);
 
+/** Ids of the student's vocabulary: of tokenizer.merges, else of the teacher's folder if it has CLIP's BPE, else what is to be
+ *  learned. Not collective. */
+int pupil_role_vocab(const pupil_conf *conf, int64_t *ret);
+
 /** How a tower of this architecture wants its pixels. Not collective. */
 pupil_preprocess pupil_role_preprocess(const pupil_arch *a);
 

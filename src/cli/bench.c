@@ -5,6 +5,7 @@
 
 #include "pupil/math.h"
 #include "pupil/model.h"
+#include "pupil/role.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -251,8 +252,9 @@ static int choose(const char *preset, const char *path, const cli_list *sets, pu
         return pupil_arch_from_conf(&s, 49408, "model", student);
     }
     PUPIL_TRY(cli_load_conf(path, sets, &conf));
-    int64_t vocab = conf->tokenizer.merges ? 49408 : conf->tokenizer.vocab_size;
-    int r = pupil_arch_from_conf(&conf->student.model, vocab, "student.model", student);
+    int64_t vocab;
+    int r = pupil_role_vocab(conf, &vocab);
+    if (r == 0) r = pupil_arch_from_conf(&conf->student.model, vocab, "student.model", student);
     if (r == 0 && conf->teacher.train_here)
         r = pupil_arch_from_conf(&conf->teacher.model, vocab, "teacher.model", teacher);
     else if (r == 0 && conf->teacher.dir) r = pupil_model_dir_arch(conf->teacher.dir, teacher);

@@ -101,7 +101,7 @@ static const struct {
     {"run", "where a run lives, and how its ranks work together"},
     {"ranks", "how many processes; `pupil launch` plans what is `auto`"},
     {"data", "pictures and captions to train on, and questions to score with"},
-    {"tokenizer", "text to ids; a merges.txt in teacher.dir is used before these"},
+    {"tokenizer", "the student's text to ids; a teacher reads with the tokenizer of its folder"},
     {"teacher", "the large model; with a `train` section, a teacher that is not there is trained here first"},
     {"student", "the small model"},
     {"loss", "terms of the student's loss; formulas: CLIP-KD, arXiv 2307.12732"},

@@ -95,7 +95,7 @@ const field schema[] = {
     I("data.view.seed", data.view.seed, "1", 0, BIG, 0, "which boxes and mirrors are drawn"),
     E("data.on_error", data.skip_bad, "stop", "stop skip", 0, "what a broken sample does: stop the run, or be counted, named and skipped"),
 
-    S("tokenizer.merges", tokenizer.merges, NULL, PATH, "CLIP merges file (bpe_simple_vocab_16e6.txt.gz or merges.txt); unset: a vocabulary is learned from the captions"),
+    S("tokenizer.merges", tokenizer.merges, NULL, PATH, "CLIP's BPE: bpe_simple_vocab_16e6.txt.gz, merges.txt, tokenizer.json, or a folder with one; unset: the teacher's if that is CLIP's BPE, else a vocabulary is learned from the captions"),
     I("tokenizer.vocab_size", tokenizer.vocab_size, "1024", 514, 1 << 20, 0, "size of the learned vocabulary"),
 
     S("teacher.dir", teacher.dir, NULL, PATH, "folder with the teacher's model.safetensors and config.json (and merges.txt); unset: cache.dir holds imported embeddings"),

@@ -17,22 +17,6 @@ typedef struct {
 } check;
 
 /* ---- what is needed ---------------------------------------------------------------------------------- */
-/* The teacher's tokenizer: of its folder, or of the settings, or the one that the run has learned. */
-static int open_tokenizer(job *j)
-{
-    const pupil_conf *c = j->conf;
-    char *own = pupil_tokenizer_file(c->teacher.dir), *learned = pupil_join(c->run.dir, "merges.txt");
-    const char *path = own ? c->teacher.dir : c->tokenizer.merges ? c->tokenizer.merges : learned;
-    int r = pupil_tokenizer_open(path, &j->tok);
-    if (r == 0) {
-        pupil_tokenizer_digest(j->tok, j->teacher_tok_digest);
-        j->teacher_tok = j->tok;
-    }
-    pupil_free(&own);
-    pupil_free(&learned);
-    return r;
-}
-
 static int open_all(check *k, bool *ret_imported)
 {
     job *j = &k->j;
@@ -46,7 +30,9 @@ static int open_all(check *k, bool *ret_imported)
     PUPIL_TRY(pupil_dataset_open(&c->data, c->run.dir, &j->data));
     PUPIL_TRY(pupil_dataset_digest(j->data, PUPIL_TRAIN, j->data_digest));
     PUPIL_TRY(pupil_model_dir_arch(c->teacher.dir, &j->teacher_arch));
-    PUPIL_TRY(open_tokenizer(j));
+    PUPIL_TRY(tokenizers_teacher(c, &j->teacher_tok));
+    PUPIL_TRY(tokenizers_fit(j->teacher_tok, &j->teacher_arch, c->teacher.dir));
+    pupil_tokenizer_digest(j->teacher_tok, j->teacher_tok_digest);
     PUPIL_TRY(job_know_teacher(j));
     PUPIL_TRY(job_attach_cache(j, *ret_imported));
     k->clip = pupil_clip_new(&j->teacher_arch);

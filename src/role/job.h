@@ -15,7 +15,7 @@ typedef struct {
     bool again;
     pupil_dataset *data;
     char data_digest[65];
-    pupil_tokenizer *tok, *teacher_tok; /* the student's; the teacher's, which may be the same object */
+    pupil_tokenizer *tok, *teacher_tok; /* the student's; the teacher's */
     char tok_digest[65], teacher_tok_digest[65];
     pupil_arch teacher_arch, student_arch;
     char teacher_digest[65]; /* of its weights; once they exist */
@@ -45,6 +45,13 @@ int job_write_run_json(const job *j);
 pupil_order job_order(const job *j, uint64_t seed);
 /* Digest of what must not change within a training: settings of `sections`, data, tokenizer, cache. */
 void job_digest(const job *j, const char *const *sections, int n, char ret_hex[65]);
+
+/* ---- tokenizers.c ---- */
+int tokenizers_open(job *j); /* tok, teacher_tok and their digests. Collective. */
+/* The teacher's: of its folder, or the student's. Not collective. */
+int tokenizers_teacher(const pupil_conf *c, pupil_tokenizer **ret);
+/* PUPIL_EUSER naming dir unless ids of `t` are what the text tower reads. */
+int tokenizers_fit(const pupil_tokenizer *t, const pupil_arch *a, const char *dir);
 
 /* ---- imported.c ---- */
 bool imported_lines(const char *lines); /* an identity of embeddings that were made elsewhere */

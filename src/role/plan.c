@@ -55,7 +55,8 @@ static bool has_model(const char *dir)
 static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
 {
     pupil_arch a[2] = {pupil_arch_clip(), pupil_arch_clip()};
-    int64_t vocab = c->tokenizer.merges ? 49408 : c->tokenizer.vocab_size;
+    int64_t vocab;
+    PUPIL_TRY(pupil_role_vocab(c, &vocab));
     PUPIL_TRY(pupil_arch_from_conf(&c->student.model, vocab, "student.model", &a[1]));
     if (p->imported && c->teacher.train_here)
         return pupil_fail(PUPIL_EUSER, "%s holds embeddings that were made elsewhere, and the section teacher.train asks for a teacher to be trained "

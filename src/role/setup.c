@@ -1,4 +1,4 @@
-/* setup.c: what a job stands on: the run directory with its settings, the data set, the tokenizer, the two
+/* setup.c: what a job stands on: the run directory with its settings, the data set, the two
  * architectures, and the cache that must be the one this run expects. */
 #include "job.h"
 
@@ -81,51 +81,6 @@ static void forget_student(const char *dir)
     pupil_free(&ckpt);
 }
 
-enum { LEARN_FROM = 4000 }; /* captions a vocabulary is learned from */
-
-/* merges.txt of the teacher's folder if it has one; else the file named in the settings; else learned. */
-static int make_tokenizer(job *j, const char *run_merges)
-{
-    const pupil_conf *c = j->conf;
-    char *teacher = c->teacher.dir ? pupil_join(c->teacher.dir, "merges.txt") : NULL;
-    pupil_tokenizer *t = NULL;
-    int r;
-    if (teacher && pupil_exists(teacher)) {
-        r = pupil_tokenizer_load(teacher, &t);
-    } else if (c->tokenizer.merges) {
-        r = pupil_tokenizer_load(c->tokenizer.merges, &t);
-    } else {
-        int64_t n = PUPIL_MIN((int64_t)LEARN_FROM, pupil_dataset_count(j->data, PUPIL_TRAIN));
-        char **text = pupil_alloc((size_t)n * sizeof *text);
-        r = 0;
-        for (int64_t i = 0; i < n && r == 0; i++) r = pupil_dataset_caption(j->data, PUPIL_TRAIN, i, 0, &text[i]);
-        if (r == 0) r = pupil_tokenizer_learn((const char *const *)text, n, c->tokenizer.vocab_size, &t);
-        for (int64_t i = 0; i < n; i++) pupil_free(&text[i]);
-        pupil_free(&text);
-    }
-    if (r == 0) r = pupil_tokenizer_save(t, run_merges);
-    if (r == 0 && teacher && c->teacher.train_here && !pupil_exists(teacher)) {
-        r = pupil_mkdirs(c->teacher.dir);
-        if (r == 0) r = pupil_tokenizer_save(t, teacher);
-    }
-    pupil_tokenizer_free(&t);
-    pupil_free(&teacher);
-    return r;
-}
-
-static int open_tokenizer(job *j)
-{
-    char *merges = pupil_join(j->conf->run.dir, "merges.txt");
-    int r = job_leads(j) ? make_tokenizer(j, merges) : 0;
-    r = pupil_agree(j->world, r);
-    if (r == 0) r = pupil_agree(j->world, pupil_tokenizer_load(merges, &j->tok));
-    if (r == 0) pupil_tokenizer_digest(j->tok, j->tok_digest);
-    j->teacher_tok = j->tok;
-    memcpy(j->teacher_tok_digest, j->tok_digest, sizeof j->tok_digest);
-    pupil_free(&merges);
-    return r;
-}
-
 static int open_data(job *j)
 {
     int r = job_leads(j) ? pupil_dataset_open(&j->conf->data, j->conf->run.dir, &j->data) : 0;
@@ -152,10 +107,7 @@ static int open_archs(job *j)
     if (!j->plan.teacher) return 0;
     if (!j->plan.teacher_train) {
         PUPIL_TRY(pupil_model_dir_arch(c->teacher.dir, &j->teacher_arch));
-        if (j->teacher_arch.vocab != vocab)
-            return pupil_fail(PUPIL_EUSER, "%s: the teacher's vocabulary has %lld ids, the tokenizer %lld; put the teacher's "
-                              "merges.txt into its folder", c->teacher.dir, (long long)j->teacher_arch.vocab, (long long)vocab);
-        return 0;
+        return tokenizers_fit(j->teacher_tok, &j->teacher_arch, c->teacher.dir);
     }
     return pupil_arch_from_conf(&c->teacher.model, vocab, "teacher.model", &j->teacher_arch);
 }
@@ -166,7 +118,7 @@ int job_open(job *j)
     if (r == 0 && job_leads(j) && j->again) forget_student(j->conf->run.dir);
     PUPIL_TRY(pupil_agree(j->world, r));
     PUPIL_TRY(open_data(j));
-    PUPIL_TRY(open_tokenizer(j));
+    PUPIL_TRY(tokenizers_open(j));
     return pupil_agree(j->world, open_archs(j));
 }
 
@@ -174,6 +126,7 @@ void job_close(job *j)
 {
     pupil_cache_free(&j->cache);
     pupil_tokenizer_free(&j->tok);
+    pupil_tokenizer_free(&j->teacher_tok);
     pupil_dataset_free(&j->data);
     pupil_buf_free(&j->phases);
 }

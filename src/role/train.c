@@ -113,7 +113,7 @@ static void comm_open(trainer *t, pupil_comm *c)
     t->acts = pupil_alloc((size_t)(nacts + 1) * sizeof *t->acts);
     for (int64_t k = 0; k < nacts; k++) t->acts[k] = pupil_acts_new(t->clip, t->rows, true);
     t->b = pupil_alloc((size_t)(t->slots + 1) * sizeof *t->b);
-    for (int64_t k = 0; k < t->slots; k++) batch_new(&t->b[k], t->j->tok, &t->arch, t->rows);
+    for (int64_t k = 0; k < t->slots; k++) batch_new(&t->b[k], t->tok, &t->arch, t->rows);
     for (int s = 0; s < 2; s++) {
         t->feat[s] = floats(own * t->arch.embed_dim);
         t->dfeat[s] = floats(t->rows * t->arch.embed_dim);
@@ -128,6 +128,7 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
     t->c = teacher ? &j->conf->teacher.train : &j->conf->student.train;
     t->name = teacher ? "teacher" : "student";
     t->arch = teacher ? j->teacher_arch : j->student_arch;
+    t->tok = teacher ? j->teacher_tok : j->tok;
     t->dir = pupil_strdup(teacher ? j->conf->teacher.dir : j->conf->run.dir);
     t->ckpt_dir = pupil_join(t->dir, "checkpoints");
     static const char *const teacher_keys[] = {"teacher.model", "teacher.train", "data", "tokenizer"};

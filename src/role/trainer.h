@@ -17,6 +17,7 @@ struct trainer {
     pupil_clip *clip;
     pupil_table *table;
     pupil_arch arch;
+    const pupil_tokenizer *tok;
     pupil_loss_conf lc;
     pupil_cache *cache; /* borrowed; NULL: no teacher */
     pupil_order order;

@@ -94,7 +94,7 @@ void pupil_exp_minus(float *p, const float *z, const double *row, const double *
 /** Non-overlapping patches of images[n,3,size,size] -> rows[n*(size/patch)^2, 3*patch*patch], as the weight
  *  layout [width,3,patch,patch] of the patch convolution wants them. */
 void pupil_patchify(float *rows, const float *images, int64_t n, int64_t size, int64_t patch);
-/** dimages = the inverse of pupil_patchify. */
+/** images = the inverse of pupil_patchify; 0 where no patch reaches. */
 void pupil_unpatchify(float *images, const float *rows, int64_t n, int64_t size, int64_t patch);
 /** x[r,:] = table[ids[r],:] + pos[r - cu[s],:]. */
 void pupil_embed_forward(float *x, const int32_t *ids, const int32_t *cu, int64_t nseq, const float *table,

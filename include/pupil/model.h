@@ -116,6 +116,7 @@ typedef struct pupil_weights pupil_weights;
 pupil_weights *pupil_weights_flat(const float *params);
 /** A checkpoint in open_clip's or Hugging Face's layout (a safetensors file or its index), mapped: one copy a node, in its
  *  own number format, unpacked a block at a time as forward walks through it. Every value is checked here to be finite.
+ *  Tensors of floats that this architecture has no place for are named in the log: they would have been used there.
  *  Tensors that the caller appended to c's table (names beginning with "loss.") are left out. PUPIL_ENOTFOUND | PUPIL_EFORMAT
  *  | PUPIL_ENUMERIC naming file and tensor. `c` must outlive it. */
 int pupil_weights_open(const char *path, pupil_clip *c, pupil_weights **ret);
@@ -171,6 +172,8 @@ int pupil_st_unpack(const pupil_st_tensor *t, int64_t first, int64_t n, float *o
  *  PUPIL_ENUMERIC (a value that is not finite). */
 int pupil_safetensors_read(const pupil_safetensors *s, const char *name, int ndim, const int64_t *shape, float *out);
 bool pupil_safetensors_has(const pupil_safetensors *s, const char *name);
+/** Tensor i of the file or of all shards, in order of names; false from the last on. */
+bool pupil_safetensors_at(const pupil_safetensors *s, int64_t i, pupil_st_tensor *ret);
 /** What is to be written: data[product of shape]. Borrowed. */
 typedef struct {
     const char *name;
@@ -191,6 +194,8 @@ int pupil_model_dir_arch(const char *dir, pupil_arch *ret);
 /** The weights' file in DIR, owned by the caller: model.safetensors, open_clip_model.safetensors, or the index of their
  *  shards. PUPIL_ENOTFOUND says what was looked for. */
 int pupil_model_dir_weights(const char *dir, char **ret);
+/** Bytes of them, all shards together; 0 where there are none. */
+double pupil_model_dir_bytes(const char *dir);
 /** pupil_weights_open() of it. */
 int pupil_model_dir_open(const char *dir, pupil_clip *c, pupil_weights **ret);
 /** All parameters of DIR into params of c's table. */

@@ -32,6 +32,7 @@ typedef struct {
     int64_t teacher_params, student_params;
     double cache_bytes;
     double rank_bytes; /* peak memory a student rank, estimate */
+    double teacher_rank_bytes, teacher_file_bytes; /* the same of a teacher rank; its mapped weights, one copy a node */
 } pupil_plan;
 
 /** Plan `conf` for `cores` cores (0: those of this process's affinity mask). With `ranks` > 0 the number of ranks is

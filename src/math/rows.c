@@ -69,6 +69,7 @@ void pupil_patchify(float *rows, const float *images, int64_t n, int64_t size, i
 
 void pupil_unpatchify(float *images, const float *rows, int64_t n, int64_t size, int64_t patch)
 {
+    if (size % patch) memset(images, 0, (size_t)(n * 3 * size * size) * sizeof *images);
     patches_all((float *)(uintptr_t)rows, images, n, size, patch, false);
 }
 

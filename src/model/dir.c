@@ -29,6 +29,30 @@ int pupil_model_dir_weights(const char *dir, char **ret)
     return r;
 }
 
+double pupil_model_dir_bytes(const char *dir)
+{
+    char *path, **shard = NULL;
+    int n = 0;
+    if (pupil_model_dir_weights(dir, &path) < 0) return 0;
+    char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path, *end = strstr(name, ".safetensors.index.json");
+    double bytes = 0;
+    if (!end) {
+        bytes = (double)pupil_file_size(path);
+    } else {
+        *end = '-'; /* shards are NAME-00001-of-00004.safetensors */
+        end[1] = 0;
+        if (pupil_list_dir(dir, name, ".safetensors", &shard, &n) < 0) n = 0;
+        for (int i = 0; i < n; i++) {
+            char *p = pupil_join(dir, shard[i]);
+            bytes += (double)pupil_file_size(p);
+            pupil_free(&p);
+        }
+        pupil_names_free(&shard, n);
+    }
+    pupil_free(&path);
+    return bytes;
+}
+
 /* Folders may hold both layouts: the configuration that goes with the weights comes first. */
 int pupil_model_dir_arch(const char *dir, pupil_arch *ret)
 {

@@ -249,6 +249,13 @@ bool pupil_safetensors_find(const pupil_safetensors *s, const char *name, pupil_
     return e != NULL;
 }
 
+bool pupil_safetensors_at(const pupil_safetensors *s, int64_t i, pupil_st_tensor *ret)
+{
+    if (i >= s->list.n) return false;
+    *ret = s->list.e[i].t;
+    return true;
+}
+
 /* `n` elements of 2 bytes, wherever they begin. */
 static bool unpack_16(pupil_st_type type, const uint8_t *from, int64_t n, float *out)
 {

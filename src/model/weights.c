@@ -6,6 +6,7 @@
 
 #include "layout.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { RESIDENT = 256 << 20, PIECE = 1 << 16 };
@@ -180,6 +181,32 @@ static int find_source(const pupil_arch *a, layout l, const pupil_safetensors *f
     return 0;
 }
 
+static int by_address(const void *a, const void *b)
+{
+    const void *x = *(const void *const *)a, *y = *(const void *const *)b;
+    return (x > y) - (x < y);
+}
+
+/* A tensor that nothing reads is a part of the model that would be left out. */
+static void name_unused(const pupil_weights *w, const char *path)
+{
+    int64_t used = 0, unused = 0;
+    const char **name = pupil_alloc((size_t)(3 * w->table->n + 1) * sizeof *name), *first = NULL;
+    for (int64_t i = 0; i < w->table->n; i++)
+        for (int k = 0; k < w->source[i].n; k++)
+            if (!w->source[i].part[k].absent) name[used++] = w->source[i].part[k].t.name;
+    qsort(name, (size_t)used, sizeof *name, by_address);
+    pupil_st_tensor t;
+    for (int64_t i = 0; pupil_safetensors_at(w->file, i, &t); i++) {
+        if (t.type == PUPIL_ST_OTHER || bsearch(&t.name, name, (size_t)used, sizeof *name, by_address)) continue;
+        if (unused++ == 0) first = t.name;
+    }
+    if (unused)
+        pupil_warn("%s: %lld tensor%s not part of the architecture that its configuration names, and not used: %s%s", path,
+                   (long long)unused, unused == 1 ? " is" : "s are", first, unused == 1 ? "" : ", ...");
+    pupil_free(&name);
+}
+
 static void make_resident(pupil_weights *w)
 {
     w->resident = pupil_alloc((size_t)w->table->total * sizeof *w->resident);
@@ -197,6 +224,7 @@ int pupil_weights_open(const char *path, pupil_clip *c, pupil_weights **ret)
     layout l = r == 0 ? layout_of(w->file) : LAYOUT_OPEN_CLIP;
     for (int64_t i = 0; i < t->n && r == 0; i++)
         if (strncmp(t->t[i].name, "loss.", 5)) r = find_source(pupil_clip_arch(c), l, w->file, path, &t->t[i], &w->source[i]);
+    if (r == 0) name_unused(w, path);
     if (r == 0 && t->total * (int64_t)sizeof(float) <= RESIDENT) make_resident(w);
     if (r < 0) pupil_weights_free(&w);
     else *ret = w;

@@ -52,6 +52,14 @@ static bool has_model(const char *dir)
     return there;
 }
 
+/* Activations of one run, a block of embeddings, and the weights: all of a small model, a block at a time of a large one. */
+static double teacher_memory(const pupil_arch *a, int64_t params, int64_t block)
+{
+    double widest = 12.0 * (double)PUPIL_MAX(a->image.width * a->image.width, a->text.width * a->text.width);
+    return pupil_acts_bytes(a, batch_run(a), (double)a->context, false) + 8.0 * (double)(block * a->embed_dim) +
+           4 * fmin((double)params, fmax(64e6, widest));
+}
+
 static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
 {
     pupil_arch a[2] = {pupil_arch_clip(), pupil_arch_clip()};
@@ -88,6 +96,10 @@ static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
         int64_t dim = p->imported ? p->imported_dim : a[0].embed_dim;
         p->cache_flops = p->imported ? 0 : (p->image_flops[0] + p->text_flops[0]) * (double)p->samples;
         p->cache_bytes = (double)p->samples * 2 * (double)dim * (c->cache.dtype == PUPIL_DTYPE_F32 ? 4 : 2);
+    }
+    if (p->distils && p->teacher) {
+        p->teacher_rank_bytes = teacher_memory(&a[0], p->teacher_params, c->data.block);
+        p->teacher_file_bytes = p->teacher_train ? 0 : pupil_model_dir_bytes(c->teacher.dir);
     }
     double local = (double)s->batch_size / PUPIL_MAX(1, p->students ? p->students : p->ranks);
     p->rank_bytes = pupil_acts_bytes(&a[1], (int64_t)ceil(s->recompute ? (double)s->batch_size / (double)s->slots : local), p->tokens, true) +
@@ -160,9 +172,11 @@ static void print_json(const pupil_conf *c, const pupil_plan *p, pupil_buf *out)
                      mode_name[c->run.mode], p->ranks, p->teachers, p->students, p->threads, p->cores, p->oversubscribed ? "true" : "false",
                      p->teacher_train ? "true" : "false", p->imported ? "true" : "false", (long long)p->samples, (long long)p->blocks, (long long)p->blocks_have);
     pupil_buf_printf(out, "\"tokens\": %.1f, \"teacher_params\": %lld, \"student_params\": %lld, \"teacher_forward_flops\": %.4g, \"student_forward_flops\": %.4g, "
-                     "\"teacher_train_flops\": %.4g, \"cache_flops\": %.4g, \"student_train_flops\": %.4g, \"cache_bytes\": %.0f, \"rank_bytes\": %.0f}",
+                     "\"teacher_train_flops\": %.4g, \"cache_flops\": %.4g, \"student_train_flops\": %.4g, \"cache_bytes\": %.0f, \"rank_bytes\": %.0f, "
+                     "\"teacher_rank_bytes\": %.0f, \"teacher_file_bytes\": %.0f}",
                      p->tokens, (long long)p->teacher_params, (long long)p->student_params, p->image_flops[0] + p->text_flops[0],
-                     p->image_flops[1] + p->text_flops[1], p->teacher_train_flops, p->cache_flops, p->student_flops, p->cache_bytes, p->rank_bytes);
+                     p->image_flops[1] + p->text_flops[1], p->teacher_train_flops, p->cache_flops, p->student_flops, p->cache_bytes, p->rank_bytes,
+                     p->teacher_rank_bytes, p->teacher_file_bytes);
 }
 
 void pupil_plan_print(const pupil_conf *c, const pupil_plan *p, bool json, pupil_buf *out)
@@ -191,5 +205,8 @@ void pupil_plan_print(const pupil_conf *c, const pupil_plan *p, bool json, pupil
     if (p->teachers)
         pupil_buf_printf(out, "         ranks    0..%d students, %d..%d teachers, which join the students when the cache is whole\n", p->students - 1,
                          p->students, p->ranks - 1);
-    pupil_buf_printf(out, "         memory   about %s a student rank\n", pupil_bytes_text(p->rank_bytes, b));
+    pupil_buf_printf(out, "         memory   about %s a student rank", pupil_bytes_text(p->rank_bytes, b));
+    if (p->teacher_rank_bytes > 0) pupil_buf_printf(out, ", %s a teacher rank", pupil_bytes_text(p->teacher_rank_bytes, b));
+    if (p->teacher_file_bytes > 0) pupil_buf_printf(out, " and %s of mapped teacher weights a node", pupil_bytes_text(p->teacher_file_bytes, b));
+    pupil_buf_puts(out, "\n");
 }

@@ -165,16 +165,32 @@ static void add_identity(const job *j, pupil_identity *id)
     pupil_buf_free(&pre);
 }
 
+/* What decides its embeddings, in one line. */
+static int say_teacher(const job *j, pupil_clip *c)
+{
+    const pupil_arch *a = &j->teacher_arch;
+    pupil_weights_file f;
+    char *path;
+    PUPIL_TRY(pupil_model_dir_weights(j->conf->teacher.dir, &path));
+    int r = pupil_weights_about(path, c, &f);
+    pupil_free(&path);
+    PUPIL_TRY(r);
+    pupil_info("teacher  %s: %s, %s, %lld px / %lld, %s %s, embedding %lld; %s, %lld ids, context %lld; %s layout, %s; sha256 %.16s",
+               j->conf->teacher.dir, pupil_arch_family(a), pupil_activation_name(a->image.act), (long long)a->image_size, (long long)a->patch,
+               a->resize_mode, a->interpolation, (long long)a->embed_dim, pupil_tokenizer_kind(j->teacher_tok),
+               (long long)pupil_tokenizer_vocab(j->teacher_tok), (long long)a->context, f.layout, f.formats, j->teacher_digest);
+    return 0;
+}
+
 int job_know_teacher(job *j)
 {
     PUPIL_TRY(pupil_model_dir_digest(j->conf->teacher.dir, j->teacher_digest));
     pupil_clip *c = pupil_clip_new(&j->teacher_arch);
-    pupil_weights *w;
+    pupil_weights *w = NULL;
     int r = pupil_model_dir_open(j->conf->teacher.dir, c, &w);
-    if (r == 0) {
-        j->teacher_scale = pupil_clip_scale(c, w);
-        pupil_weights_free(&w);
-    }
+    if (r == 0) j->teacher_scale = pupil_clip_scale(c, w);
+    if (r == 0) r = say_teacher(j, c);
+    pupil_weights_free(&w);
     pupil_clip_free(&c);
     return r;
 }

@@ -231,15 +231,20 @@ static void exponential_accuracy(void **state)
 
 static void patches_and_back(void **state)
 {
-    static const int64_t sizes[][3] = {{1, 4, 2},   {3, 15, 5}, {2, 28, 14},
-                                       {1, 32, 32}, {2, 9, 1},  {5, 64, 16}};
-    for (int i = 0; i < 6; i++) {
+    static const int64_t sizes[][3] = {{1, 4, 2},   {3, 15, 5}, {2, 28, 14}, {1, 32, 32},
+                                       {2, 9, 1},   {5, 64, 16}, {2, 15, 4}};
+    for (int i = 0; i < PUPIL_COUNT(sizes); i++) {
         int64_t n = sizes[i][0], size = sizes[i][1], patch = sizes[i][2], count = n * 3 * size * size;
         double *x = normals(1, count, 0, 1), *y = doubles(count);
         float *fx = to_floats(x, count), *fy = floats(count), *back = floats(count);
         pupil_plain_patchify(y, x, n, size, patch);
         pupil_patchify(fy, fx, n, size, patch);
         near("patches", fy, y, count, 0);
+        for (int64_t k = 0; k < count; k++) {
+            int64_t whole = size - size % patch;
+            back[k] = 9;
+            if (k % size >= whole || k / size % size >= whole) x[k] = 0;
+        }
         pupil_unpatchify(back, fy, n, size, patch);
         near("back", back, x, count, 0);
         DROP(x, y, fx, fy, back);

@@ -19,7 +19,7 @@ void pupil_image_free(pupil_image *im);
 
 /** Decode JPEG, PNG or WebP bytes to RGB as Pillow's convert("RGB") does: grey is spread, palette looked
  *  up, alpha dropped, CMYK by Pillow's formula, 16-bit grey clipped, EXIF orientation ignored. Refuses more
- *  than 2^28 pixels. PUPIL_EFORMAT; reason without a name. */
+ *  than 178,956,970 pixels, as Pillow does. PUPIL_EFORMAT; reason without a name. */
 int pupil_image_decode(const void *bytes, size_t n, pupil_image *ret);
 /** PNG file bytes (RGB, 8 bit) into `out`. */
 int pupil_image_encode_png(const pupil_image *im, pupil_buf *out);

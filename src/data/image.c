@@ -2,7 +2,7 @@
  * refused before anything is allocated where the size they claim cannot be. */
 #include "image.h"
 
-#define PIXELS_MAX ((int64_t)1 << 28)
+enum { PIXELS_MAX = 178956970 }; /* where Pillow refuses a picture as a decompression bomb */
 
 void pupil_image_free(pupil_image *im)
 {
@@ -15,8 +15,8 @@ int image_room(int64_t w, int64_t h, size_t n, int64_t densest, pupil_image *ret
     if (w <= 0 || h <= 0)
         return pupil_fail(PUPIL_EFORMAT, "a picture of %lld x %lld pixels", (long long)w, (long long)h);
     if (w > PIXELS_MAX || h > PIXELS_MAX || w * h > PIXELS_MAX)
-        return pupil_fail(PUPIL_EFORMAT, "%lld x %lld pixels; at most 2^28 are read", (long long)w,
-                          (long long)h);
+        return pupil_fail(PUPIL_EFORMAT, "%lld x %lld pixels; at most %d are read", (long long)w, (long long)h,
+                          PIXELS_MAX);
     if (w * h / densest > (int64_t)n)
         return pupil_fail(PUPIL_EFORMAT, "%zu bytes cannot hold the %lld x %lld pixels they claim", n,
                           (long long)w, (long long)h);

@@ -106,12 +106,23 @@ typedef struct {
     bool recompute; /* recompute a slot's activations in backward instead of keeping them */
 } pupil_conf_train;
 
+enum { PUPIL_TEACHERS = 8 }; /* most teachers of a run */
+
 typedef struct {
     char *dir; /* folder with model.safetensors + config.json (+ merges.txt); made here if train.steps > 0 */
+    double weight;      /* of its terms in the loss */
+    double logit_scale; /* 0: its own */
     bool train_here; /* the section teacher.train was given: a missing teacher is trained from scratch */
     pupil_conf_model model;
     pupil_conf_train train;
 } pupil_conf_teacher;
+
+/** A teacher beside the one in `teacher`; there is one where cache is not NULL. */
+typedef struct {
+    char *dir;   /* its folder; NULL: the cache holds imported embeddings */
+    char *cache; /* folder of its embeddings */
+    double weight, logit_scale;
+} pupil_conf_more_teacher;
 
 typedef struct {
     pupil_conf_model model;
@@ -161,6 +172,7 @@ typedef struct {
     pupil_conf_data data;
     pupil_conf_tokenizer tokenizer;
     pupil_conf_teacher teacher;
+    pupil_conf_more_teacher more_teachers[PUPIL_TEACHERS - 1]; /* the first ones without gaps */
     pupil_conf_student student;
     pupil_conf_loss loss;
     pupil_conf_cache cache;

@@ -55,7 +55,7 @@ typedef struct {
 static name of(const char *who, const char *rest)
 {
     name n;
-    snprintf(n.s, sizeof n.s, "%s%s", who, rest);
+    snprintf(n.s, sizeof n.s, "%.31s%.31s", who, rest);
     return n;
 }
 
@@ -263,6 +263,11 @@ static int bare_length(const char *path)
     return n;
 }
 
+static bool same_folder(const char *a, const char *b)
+{
+    return a && b && bare_length(a) == bare_length(b) && !strncmp(a, b, (size_t)bare_length(a));
+}
+
 static void check_roles(check *k)
 {
     const pupil_conf *c = k->c;
@@ -277,8 +282,7 @@ static void check_roles(check *k)
     if (loss && !c->cache.dir)
         wrong(k, "cache.dir", loss,
               "missing, expected a folder for the teacher's embeddings, as %s is above 0", loss);
-    if (c->teacher.dir && c->run.dir && bare_length(c->teacher.dir) == bare_length(c->run.dir) &&
-        !strncmp(c->teacher.dir, c->run.dir, (size_t)bare_length(c->run.dir)))
+    if (same_folder(c->teacher.dir, c->run.dir))
         wrong(k, "teacher.dir", "run.dir",
               "the same folder as run.dir, expected another: the student would replace the teacher");
     if (c->run.mode == PUPIL_MODE_TEACH && !loss && !refused(k, "loss."))
@@ -290,10 +294,31 @@ static void check_roles(check *k)
               (long long)c->ranks.teacher, (long long)c->ranks.total);
 }
 
+static void check_more_teachers(check *k)
+{
+    const pupil_conf *c = k->c;
+    for (int i = 0; i < PUPIL_TEACHERS - 1; i++) {
+        name item, cache;
+        snprintf(item.s, sizeof item.s, "more_teachers.%d", i);
+        cache = of(item.s, ".cache");
+        const char *own = c->more_teachers[i].cache;
+        if (!own && described(k, of(item.s, ".").s))
+            wrong(k, cache.s, of(item.s, ".dir").s, "missing, expected a folder for this teacher's embeddings");
+        if (own && i > 0 && !c->more_teachers[i - 1].cache)
+            wrong(k, cache.s, NULL, "given, but more_teachers.%d is not, expected a list without gaps", i - 1);
+        if (own && !c->cache.dir) wrong(k, "cache.dir", cache.s, "missing, expected the first teacher in `teacher` and `cache`");
+        if (same_folder(own, c->cache.dir)) wrong(k, cache.s, "cache.dir", "the same folder as cache.dir, expected one of its own");
+        for (int j = 0; j < i; j++)
+            if (same_folder(own, c->more_teachers[j].cache))
+                wrong(k, cache.s, NULL, "the same folder as that of more_teachers.%d, expected one of its own", j);
+    }
+}
+
 void conf_check(const pupil_conf *c, const place *at, problems *p)
 {
     check k = {c, at, p};
     check_roles(&k);
+    check_more_teachers(&k);
     check_data(&k);
     if (described(&k, "student.model.")) {
         check_model(&k, "student", &c->student.model);

@@ -44,6 +44,8 @@ static bool hidden(const pupil_conf *c, const field *f)
     const pupil_conf_view *v = &c->data.view;
     if (!v->crop && (!strncmp(f->key, "data.view.scale_", 16) || !strncmp(f->key, "data.view.ratio_", 16))) return true;
     if (!v->crop && !v->flip && !strcmp(f->key, "data.view.seed")) return true;
+    int item = schema_item(f->key);
+    if (item >= 0 && !c->more_teachers[item].cache) return true;
     return (!c->teacher.train_here && !strncmp(f->key, "teacher.train.", 14)) ||
            !conf_of_source(f->key, c->data.source) ||
            (c->tokenizer.merges && !strcmp(f->key, "tokenizer.vocab_size"));
@@ -103,6 +105,7 @@ static const struct {
     {"data", "pictures and captions to train on, and questions to score with"},
     {"tokenizer", "the student's text to ids; a teacher reads with the tokenizer of its folder"},
     {"teacher", "the large model; with a `train` section, a teacher that is not there is trained here first"},
+    {"more_teachers", "a list of further teachers, each with a cache of its own; up to 7"},
     {"student", "the small model"},
     {"loss", "terms of the student's loss; formulas: CLIP-KD, arXiv 2307.12732"},
     {"cache", "the teacher's embeddings, computed once and used by every run that wants the same"},
@@ -160,10 +163,10 @@ void pupil_conf_help(pupil_buf *out)
     for (int k = 0; k < PUPIL_COUNT(about); k++) {
         size_t n = strlen(about[k].section);
         pupil_buf_puts(out, "\n");
-        for (const char *s = about[k].section; *s; s++) pupil_buf_printf(out, "%c", *s - 'a' + 'A');
+        for (const char *s = about[k].section; *s; s++) pupil_buf_printf(out, "%c", *s == '_' ? ' ' : *s - 'a' + 'A');
         pupil_buf_printf(out, ": %s\n", about[k].text);
         for (int i = 0; i < schema_n; i++)
-            if (!strncmp(schema[i].key, about[k].section, n) && schema[i].key[n] == '.')
+            if (!strncmp(schema[i].key, about[k].section, n) && schema[i].key[n] == '.' && schema_item(schema[i].key) < 1)
                 help_row(&schema[i], out);
     }
 }

@@ -159,6 +159,23 @@ static void store(walk *w, int i, const yaml_node_t *k, const yaml_node_t *v)
 /* ---- the tree ----------------------------------------------------------------------------------- */
 static void walk_map(walk *w, const yaml_node_t *map, const char *prefix);
 
+/* A list of sections: item i has the keys below "KEY.i". */
+static void walk_items(walk *w, const yaml_node_t *list, const char *key)
+{
+    int i = 0;
+    for (yaml_node_item_t *e = list->data.sequence.items.start; e < list->data.sequence.items.top; e++, i++) {
+        const yaml_node_t *item = yaml_document_get_node(&w->doc, *e);
+        char below[KEY_ROOM];
+        snprintf(below, sizeof below, "%s.%d", key, i);
+        if (!schema_is_section(below)) {
+            problem(&w->p, at_node(w, item), "%s: one too many, expected at most %d", key, i);
+            return;
+        }
+        if (item->type == YAML_MAPPING_NODE) walk_map(w, item, below);
+        else problem(&w->p, at_node(w, item), "%s: %s in the list, expected sections", key, kind(item));
+    }
+}
+
 static void walk_key(walk *w, const yaml_node_t *k, const yaml_node_t *v, const char *key)
 {
     int i = schema_find(key);
@@ -167,6 +184,7 @@ static void walk_key(walk *w, const yaml_node_t *k, const yaml_node_t *v, const 
     if (i >= 0) store(w, i, k, v);
     else if (!schema_is_section(key)) unknown(w, k, key);
     else if (v->type == YAML_MAPPING_NODE) walk_map(w, v, key);
+    else if (v->type == YAML_SEQUENCE_NODE && schema_is_list(key)) walk_items(w, v, key);
     else if (!is_null(v))
         problem(&w->p, at_node(w, v), "%s: %s, expected a section with keys below it", key, kind(v));
 }

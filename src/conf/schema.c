@@ -32,6 +32,12 @@
     I(p ".model.embed_dim", m.embed_dim, NULL, 1, 16384, PRESET, "width of the shared embedding"), \
     E(p ".model.act", m.act, NULL, "gelu quick_gelu", PRESET, "activation; OpenAI, DFN and MetaCLIP weights need quick_gelu")
 
+#define MORE_TEACHER(k) \
+    S("more_teachers." #k ".dir", more_teachers[k].dir, NULL, PATH, "folder of its checkpoint; unset: its cache holds imported embeddings"), \
+    S("more_teachers." #k ".cache", more_teachers[k].cache, NULL, PATH, "folder of its cached embeddings, its own; must be given"), \
+    F("more_teachers." #k ".weight", more_teachers[k].weight, "1", 0, NO_MAX, 0, "of its terms in the loss, and its share of targets that are averaged"), \
+    F("more_teachers." #k ".logit_scale", more_teachers[k].logit_scale, "0", 0, 1e4, 0, "its logit scale (after exp); 0: the checkpoint's own")
+
 #define TRAIN(p, m) \
     I(p ".train.steps", m.steps, "1000", 0, BIG, 0, "optimiser steps"), \
     I(p ".train.batch_size", m.batch_size, "256", 1, 1 << 24, 0, "pairs in a global batch"), \
@@ -99,8 +105,12 @@ const field schema[] = {
     I("tokenizer.vocab_size", tokenizer.vocab_size, "1024", 514, 1 << 20, 0, "size of the learned vocabulary"),
 
     S("teacher.dir", teacher.dir, NULL, PATH, "folder with the teacher's model.safetensors and config.json (and merges.txt); unset: cache.dir holds imported embeddings"),
+    F("teacher.weight", teacher.weight, "1", 0, NO_MAX, 0, "of its terms in the loss, where there are more_teachers"),
+    F("teacher.logit_scale", teacher.logit_scale, "0", 0, 1e4, 0, "its logit scale (after exp) in the loss; 0: the checkpoint's own"),
     MODEL("teacher", teacher.model),
     TRAIN("teacher", teacher.train),
+
+    MORE_TEACHER(0), MORE_TEACHER(1), MORE_TEACHER(2), MORE_TEACHER(3), MORE_TEACHER(4), MORE_TEACHER(5), MORE_TEACHER(6),
 
     MODEL("student", student.model),
     TRAIN("student", student.train),
@@ -138,6 +148,18 @@ int schema_find(const char *key)
     for (int i = 0; i < schema_n; i++)
         if (!strcmp(schema[i].key, key)) return i;
     return -1;
+}
+
+bool schema_is_list(const char *key)
+{
+    char first[96];
+    return snprintf(first, sizeof first, "%s.0", key) < (int)sizeof first && schema_is_section(first);
+}
+
+int schema_item(const char *key)
+{
+    const char *dot = strchr(key, '.');
+    return dot && dot[1] >= '0' && dot[1] <= '9' ? dot[1] - '0' : -1;
 }
 
 bool schema_is_section(const char *key)

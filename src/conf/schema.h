@@ -32,6 +32,10 @@ extern const int schema_n;
 int schema_find(const char *key);
 /* Some row's key begins with "key.". */
 bool schema_is_section(const char *key);
+/* A list of sections: its items' keys are "KEY.0.WORD", "KEY.1.WORD", ... */
+bool schema_is_list(const char *key);
+/* The number of the item that a row belongs to, or -1. */
+int schema_item(const char *key);
 
 /* ---- field.c: one value ------------------------------------------------------------------------- */
 enum { EXPECTED_ROOM = 256 };

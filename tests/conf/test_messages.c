@@ -231,6 +231,14 @@ static void roles(void **state)
         {BASE "teacher: {dir: r/}\n",
          "f.yaml:3:16: teacher.dir: the same folder as run.dir, expected another: the "
          "student would replace the teacher\n"},
+        {BASE "teacher: {dir: t}\ncache: {dir: c}\nmore_teachers: [{dir: t}, {cache: c/}]\n",
+         "f.yaml:5:23: more_teachers.0.cache: missing, expected a folder for this teacher's embeddings\n"
+         "f.yaml:5:35: more_teachers.1.cache: given, but more_teachers.0 is not, expected a list without gaps\n"
+         "f.yaml:5:35: more_teachers.1.cache: the same folder as cache.dir, expected one of its own\n"},
+        {BASE "more_teachers: [7, {cache: c}]\n",
+         "f.yaml:3:17: more_teachers: a value in the list, expected sections\n"
+         "f.yaml:3:28: more_teachers.1.cache: given, but more_teachers.0 is not, expected a list without gaps\n"
+         "f.yaml:3:28: cache.dir: missing, expected the first teacher in `teacher` and `cache`\n"},
         {BASE "run.mode: teach\n",
          "f.yaml:3:11: run.mode: teach, but no loss wants a teacher; expected a distillation loss above 0\n"},
         {BASE "ranks: {total: 2, teacher: 2}\n",

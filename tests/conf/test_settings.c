@@ -162,6 +162,7 @@ static void round_trip(void **state)
         NULL);
     round_trip_of(BASE "data: {view: {flip: true, seed: 3}}\n", NULL);
     round_trip_of(BASE "data: {view: {name: random_resized_crop, scale_min: 0.3, ratio_max: 2}}\n", NULL);
+    round_trip_of(BASE "teacher: {dir: t, weight: 2}\ncache: {dir: c}\nmore_teachers: [{dir: t, cache: c2, weight: 0.5}, {cache: c3}]\n", NULL);
     round_trip_of(BASE "teacher: {train: {steps: 7}, model: {name: ViT-L-14}}\n", "run.mode=chained");
 }
 
@@ -242,6 +243,7 @@ static void help_names_every_key(void **state)
     pupil_buf help = {0};
     pupil_conf_help(&help);
     for (int i = 0; i < schema_n; i++) {
+        if (schema_item(schema[i].key) > 0) continue; /* the first one speaks for all */
         char *line = pupil_format("\n  %s%s: ", schema[i].key, schema[i].flags & FREE ? "*" : ""),
              *at = strstr(help.s, line);
         CHECK(at && !strstr(at + 1, line), "`pupil help config` must name %s once", schema[i].key);

@@ -14,25 +14,33 @@
 #include "pupil/model.h"
 #include "pupil/par.h"
 
+/** What is known of a teacher before the job. */
+typedef struct {
+    bool there;    /* there is a model folder, or there will be */
+    bool train;    /* it must be trained first */
+    bool imported; /* its cache's embeddings were made elsewhere: it is never filled here */
+    int64_t dim;   /* width of its embeddings */
+    int64_t params, blocks_have; /* blocks already in the cache */
+    double image_flops, text_flops; /* one forward pass; text at the plan's `tokens` */
+    double cache_flops, cache_bytes;
+    double rank_bytes, file_bytes; /* peak memory of a teacher rank, estimate; mapped weights, one copy a node */
+} pupil_plan_teacher;
+
 /** What a job will do and what it costs; made from settings and data alone. */
 typedef struct {
     int ranks, teachers, students, threads; /* teachers: 0 when all ranks are students from the start */
     int cores;                              /* usable by this process */
     bool oversubscribed;
-    bool teacher;           /* there is a teacher, or there will be */
-    bool teacher_train;     /* it must be trained first */
-    bool distils;           /* the loss wants a teacher */
-    bool imported;          /* the cache's embeddings were made elsewhere: it is never filled here */
-    int64_t imported_dim;   /* their width */
-    bool finished;          /* run.dir holds a finished run of these settings */
-    int64_t samples, blocks, blocks_have; /* blocks_have: already in the cache, -1 where that cannot be known yet */
-    double image_flops[2], text_flops[2]; /* teacher, student: one forward pass; text at `tokens` tokens */
-    double tokens;                        /* tokens a caption, mean of a sample */
+    int teacher_count;
+    pupil_plan_teacher teacher[PUPIL_TEACHERS];
+    bool distils;  /* the loss wants a teacher */
+    bool finished; /* run.dir holds a finished run of these settings */
+    int64_t samples, blocks;
+    double tokens; /* tokens a caption, mean of a sample */
+    double image_flops, text_flops; /* the student's; as the teachers' */
     double teacher_train_flops, cache_flops, student_flops; /* whole phases */
-    int64_t teacher_params, student_params;
-    double cache_bytes;
+    int64_t student_params;
     double rank_bytes; /* peak memory a student rank, estimate */
-    double teacher_rank_bytes, teacher_file_bytes; /* the same of a teacher rank; its mapped weights, one copy a node */
 } pupil_plan;
 
 /** Plan `conf` for `cores` cores (0: those of this process's affinity mask). With `ranks` > 0 the number of ranks is

@@ -27,22 +27,23 @@ static int open_all(check *k, bool *ret_imported)
     PUPIL_TRY(pupil_cache_open_any(c->cache.dir, &there)); /* nothing is made where nothing is */
     *ret_imported = imported_lines(pupil_cache_identity(there));
     pupil_cache_free(&there);
+    j->teachers = 1;
+    j->teacher[0] = teachers_of_conf(c, 0);
+    j->teacher[0].there = true;
+    j->teacher[0].imported = *ret_imported;
     PUPIL_TRY(pupil_dataset_open(&c->data, c->run.dir, &j->data));
     PUPIL_TRY(pupil_dataset_digest(j->data, PUPIL_TRAIN, j->data_digest));
-    PUPIL_TRY(pupil_model_dir_arch(c->teacher.dir, &j->teacher_arch));
-    PUPIL_TRY(tokenizers_teacher(c, &j->teacher_tok));
-    PUPIL_TRY(tokenizers_fit(j->teacher_tok, &j->teacher_arch, c->teacher.dir));
-    pupil_tokenizer_digest(j->teacher_tok, j->teacher_tok_digest);
-    PUPIL_TRY(job_know_teacher(j));
-    PUPIL_TRY(job_attach_cache(j, *ret_imported));
-    k->clip = pupil_clip_new(&j->teacher_arch);
+    PUPIL_TRY(teachers_open_model(j, &j->teacher[0], NULL));
+    PUPIL_TRY(teachers_know(&j->teacher[0]));
+    PUPIL_TRY(teachers_attach_cache(j, &j->teacher[0]));
+    k->clip = pupil_clip_new(&j->teacher[0].arch);
     return pupil_model_dir_open(c->teacher.dir, k->clip, &k->weights);
 }
 
 /* `rows` different samples of published blocks. */
 static int draw(check *k, int64_t rows, uint64_t seed)
 {
-    const pupil_cache *c = k->j.cache;
+    const pupil_cache *c = k->j.teacher[0].cache;
     int64_t blocks = pupil_cache_blocks(c), size = pupil_cache_shape_of(c)->block, samples = pupil_cache_shape_of(c)->samples, n = 0, have = 0;
     int64_t *block = pupil_alloc((size_t)blocks * sizeof *block);
     for (int64_t b = 0; b < blocks; b++) /* only the last one can be short, and it comes last */
@@ -64,10 +65,10 @@ static int draw(check *k, int64_t rows, uint64_t seed)
 static int compute(check *k)
 {
     job *j = &k->j;
-    const pupil_arch *a = &j->teacher_arch;
+    const pupil_arch *a = &j->teacher[0].arch;
     int64_t run = batch_run(a), dim = a->embed_dim;
     batch b;
-    batch_new(&b, j->teacher_tok, a, run);
+    batch_new(&b, j->teacher[0].tok, a, run);
     pupil_acts *acts = pupil_acts_new(k->clip, run, false);
     pupil_scratch *scratch = pupil_scratch_new(k->clip, run);
     for (int side = 0; side < SIDES; side++) k->again[side] = pupil_alloc((size_t)(k->n * dim) * sizeof(float));
@@ -121,11 +122,11 @@ static row_result compare(const float *cached, const float *again, int64_t dim, 
 
 static int compare_all(check *k, pupil_check *ret)
 {
-    const pupil_cache_shape *s = pupil_cache_shape_of(k->j.cache);
+    const pupil_cache_shape *s = pupil_cache_shape_of(k->j.teacher[0].cache);
     for (int64_t i = 0; i < k->n; i++) {
         const float *side[SIDES];
         int64_t rows;
-        PUPIL_TRY(pupil_cache_read(k->j.cache, k->sample[i] / s->block, &side[IMAGE], &side[TEXT], &rows));
+        PUPIL_TRY(pupil_cache_read(k->j.teacher[0].cache, k->sample[i] / s->block, &side[IMAGE], &side[TEXT], &rows));
         for (int v = 0; v < SIDES; v++) {
             pupil_check_side *x = &ret->side[v];
             row_result r = compare(side[v] + k->sample[i] % s->block * s->dim, k->again[v] + i * s->dim, s->dim, s->f32, ret->tolerance);
@@ -150,9 +151,9 @@ int pupil_role_check(const pupil_conf *conf, int64_t rows, uint64_t seed, double
     if (r == 0) r = compute(&k);
     if (r == 0) {
         out.rows = k.n;
-        out.blocks = pupil_cache_blocks(k.j.cache);
-        out.blocks_have = pupil_cache_blocks_have(k.j.cache);
-        out.f32 = pupil_cache_shape_of(k.j.cache)->f32;
+        out.blocks = pupil_cache_blocks(k.j.teacher[0].cache);
+        out.blocks_have = pupil_cache_blocks_have(k.j.teacher[0].cache);
+        out.f32 = pupil_cache_shape_of(k.j.teacher[0].cache)->f32;
         out.tolerance = tolerance > 0 ? tolerance : out.imported ? PUPIL_CHECK_IMPORTED : PUPIL_CHECK_OWN;
         r = compare_all(&k, &out);
     }

@@ -17,8 +17,8 @@ typedef struct {
     asked q[2];
     pupil_answers list;
     float *target;
-    char **given[8]; /* answers of r.who[i] */
-    char *teacher_file; /* text that teacher answers point into */
+    char **given[MOST_ANSWERERS]; /* answers of r.who[i] */
+    char name[PUPIL_TEACHERS][16]; /* of teachers */
     int64_t *pair, n_pairs;
     results r;
 } evaluation;
@@ -151,11 +151,11 @@ static int retrieve(evaluation *e, const embedder *m)
 /* ---- what the teacher scored, kept beside it ---- */
 
 /* Everything the teacher's answers depend on. */
-static void teacher_key(const evaluation *e, char hex[65])
+static void teacher_key(const evaluation *e, const job_teacher *t, char hex[65])
 {
     pupil_buf b = {0};
     pupil_conf_print_section(e->j->conf, "eval", &b);
-    pupil_buf_printf(&b, "%s %s %s seed %lld\n", e->j->teacher_digest, e->j->data_digest, e->j->tok_digest,
+    pupil_buf_printf(&b, "%s %s %s seed %lld\n", t->digest, e->j->data_digest, e->j->tok_digest,
                      (long long)e->j->conf->student.train.seed);
     for (int s = 0; s < 2; s++)
         for (int64_t i = 0; i < e->q[s].n; i++) pupil_buf_printf(&b, "%s\n%s\n", e->q[s].text[i], e->q[s].set->q[i].answer);
@@ -174,39 +174,47 @@ static void recall_text(pupil_buf *b, const pupil_recall *r)
     pupil_buf_printf(b, "%.17g %.17g %.17g %.17g %.17g\n", r->r1, r->r5, r->r10, r->mean_rank, r->median_rank);
 }
 
-/* evaluation.txt: key, two lines of recalls, then one answer a line. False where it is missing or of another key. */
-static bool recall_teacher(evaluation *e)
+/* The lines below the key: two of recalls, then one answer a line. */
+static bool recall_lines(evaluation *e, const char *name, char **save)
 {
-    char key[65], *path = pupil_join(e->j->conf->teacher.dir, "evaluation.txt"), *save = NULL;
-    teacher_key(e, key);
-    bool ok = pupil_read_file(path, 0, &e->teacher_file, NULL) == 0;
-    pupil_free(&path);
-    char *line = ok ? strtok_r(e->teacher_file, "\n", &save) : NULL;
-    if (!line || strcmp(line, key)) return false;
-    ranker k = {.name = "teacher"};
+    ranker k = {.name = name};
     if (e->n_pairs) {
-        char *a = strtok_r(NULL, "\n", &save), *b = strtok_r(NULL, "\n", &save);
+        char *a = strtok_r(NULL, "\n", save), *b = strtok_r(NULL, "\n", save);
         if (!a || !b || !recall_scan(a, &k.image_to_text) || !recall_scan(b, &k.text_to_image)) return false;
         e->r.rank[e->r.n_rank++] = k;
     }
     if (!e->r.test) return true;
     int32_t *index = pupil_alloc((size_t)e->q[PUPIL_TEST].n * sizeof *index);
+    bool ok = true;
     for (int64_t i = 0; i < e->q[PUPIL_TEST].n && ok; i++) {
-        line = strtok_r(NULL, "\n", &save);
+        char *line = strtok_r(NULL, "\n", save);
         int at = line ? pupil_answers_find(&e->list, line) : -1;
         ok = at >= 0;
         if (ok) index[i] = at;
     }
-    if (ok) add_answers(e, "teacher", index);
+    if (ok) add_answers(e, name, index);
     pupil_free(&index);
     return ok;
 }
 
-static int remember_teacher(const evaluation *e)
+/* evaluation.txt begins with the key. False where it is missing or of another key. */
+static bool recall_teacher(evaluation *e, const job_teacher *t, const char *name)
 {
-    char key[65], *path = pupil_join(e->j->conf->teacher.dir, "evaluation.txt");
+    char key[65], *path = pupil_join(t->dir, "evaluation.txt"), *save = NULL, *text = NULL;
+    teacher_key(e, t, key);
+    bool ok = pupil_read_file(path, 0, &text, NULL) == 0;
+    pupil_free(&path);
+    char *line = ok ? strtok_r(text, "\n", &save) : NULL;
+    ok = line && !strcmp(line, key) && recall_lines(e, name, &save);
+    pupil_free(&text);
+    return ok;
+}
+
+static int remember_teacher(const evaluation *e, const job_teacher *t)
+{
+    char key[65], *path = pupil_join(t->dir, "evaluation.txt");
     pupil_buf b = {0};
-    teacher_key(e, key);
+    teacher_key(e, t, key);
     pupil_buf_printf(&b, "%s\n", key);
     if (e->n_pairs) {
         recall_text(&b, &e->r.rank[e->r.n_rank - 1].image_to_text);
@@ -219,21 +227,22 @@ static int remember_teacher(const evaluation *e)
     return r;
 }
 
-static int ask_teacher(evaluation *e)
+static int ask_teacher(evaluation *e, const job_teacher *t, const char *name)
 {
     job *j = e->j;
-    int64_t known = job_leads(j) ? recall_teacher(e) : 0;
+    int ranked = e->r.n_rank;
+    int64_t known = job_leads(j) ? recall_teacher(e, t, name) : 0;
     PUPIL_TRY(pupil_max(j->world, &known, 1));
     if (known) return 0; /* rank 0 alone writes results */
-    e->r.n_rank = PUPIL_MIN(e->r.n_rank, 1);
-    pupil_clip *clip = pupil_clip_new(&j->teacher_arch);
-    embedder m = {clip, NULL, j->teacher_tok, "teacher"};
+    e->r.n_rank = ranked;
+    pupil_clip *clip = pupil_clip_new(&t->arch);
+    embedder m = {clip, NULL, t->tok, name};
     features f = {0};
-    int r = pupil_agree(j->world, pupil_model_dir_open(j->conf->teacher.dir, clip, &m.weights));
+    int r = pupil_agree(j->world, pupil_model_dir_open(t->dir, clip, &m.weights));
     if (r == 0 && e->r.test) r = embed_questions(e, &m, &f);
-    if (r == 0 && e->r.test) r = run_probes(e, &(probe){"teacher", &f, PUPIL_PROBE_FULL}, 1);
+    if (r == 0 && e->r.test) r = run_probes(e, &(probe){name, &f, PUPIL_PROBE_FULL}, 1);
     if (r == 0) r = retrieve(e, &m);
-    if (r == 0 && job_leads(j)) r = remember_teacher(e);
+    if (r == 0 && job_leads(j)) r = remember_teacher(e, t);
     features_free(&f);
     pupil_weights_free(&m.weights);
     pupil_clip_free(&clip);
@@ -297,8 +306,13 @@ int evaluate(job *j, const pupil_clip *student, pupil_weights *weights)
         open_pairs(&e);
         r = ask_student(&e, &(embedder){student, weights, j->tok, "student"});
     }
-    if (r == 0 && j->plan.teacher) r = ask_teacher(&e);
-    else if (j->plan.imported) pupil_info("teacher  its embeddings were imported, so it is not scored here (give its folder as teacher.dir to have it scored)");
+    for (int k = 0; k < j->teachers && r == 0; k++) {
+        const job_teacher *t = &j->teacher[k];
+        snprintf(e.name[k], sizeof e.name[k], k ? "teacher %d" : "teacher", k + 1);
+        if (t->there) r = ask_teacher(&e, t, e.name[k]);
+        else if (t->imported)
+            pupil_info("%s  its embeddings were imported, so it is not scored here (give its folder, too, to have it scored)", e.name[k]);
+    }
     if (r == 0 && job_leads(j) && e.n_pairs && j->conf->eval.pixel_baseline) {
         ranker *k = &e.r.rank[e.r.n_rank++];
         *k = (ranker){.name = "pixel nearest neighbour", .r1_only = true};
@@ -317,6 +331,5 @@ int evaluate(job *j, const pupil_clip *student, pupil_weights *weights)
     pupil_answers_free(&e.list);
     pupil_free(&e.target);
     pupil_free(&e.pair);
-    pupil_free(&e.teacher_file);
     return pupil_agree(j->world, r);
 }

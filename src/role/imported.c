@@ -23,27 +23,28 @@ bool imported_lines(const char *lines)
 }
 
 /* Where the teacher's own folder is given, too, it must be able to be the one that the embeddings come from. */
-static int check_folder(const job *j, int64_t dim, double scale)
+static int check_folder(const job_teacher *t, int64_t dim, double scale)
 {
-    const char *cache = j->conf->cache.dir, *teacher = j->conf->teacher.dir;
-    if (j->teacher_arch.embed_dim != dim)
+    const char *cache = t->cache_dir, *teacher = t->dir;
+    if (t->arch.embed_dim != dim)
         return pupil_fail(PUPIL_EMISMATCH, "%s holds imported embeddings of %lld values, the teacher in %s makes %lld", cache, (long long)dim, teacher,
-                          (long long)j->teacher_arch.embed_dim);
-    if (fabs(j->teacher_scale - scale) > 1e-3 * scale)
+                          (long long)t->arch.embed_dim);
+    if (fabs(t->scale - scale) > 1e-3 * scale)
         return pupil_fail(PUPIL_EMISMATCH, "%s was imported with the logit scale %.6g, that of the teacher in %s is %.6g", cache, scale, teacher,
-                          j->teacher_scale);
+                          t->scale);
     return 0;
 }
 
-int imported_identity(job *j, const char *lines, bool with_folder, pupil_identity *id)
+int imported_identity(const job *j, job_teacher *t, const char *lines, pupil_identity *id)
 {
     static const char *const own[] = {"data", "view", "samples", "block", "dtype"};
     int64_t dim = (int64_t)number_in(lines, "dim");
     double scale = number_in(lines, "teacher.logit_scale");
-    if (dim < 1 || !(scale > 0)) return pupil_fail(PUPIL_EFORMAT, "%s: its identity lacks dim or teacher.logit_scale", j->conf->cache.dir);
-    if (with_folder) PUPIL_TRY(check_folder(j, dim, scale));
-    j->teacher_dim = dim;
-    j->teacher_scale = scale;
+    if (dim < 1 || !(scale > 0)) return pupil_fail(PUPIL_EFORMAT, "%s: its identity lacks dim or teacher.logit_scale", t->cache_dir);
+    if (t->there) PUPIL_TRY(check_folder(t, dim, scale));
+    t->dim = dim;
+    t->scale = scale;
+    t->bias = number_in(lines, "teacher.logit_bias");
     char *copy = pupil_strdup(lines), *save = NULL;
     for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         bool mine = false;

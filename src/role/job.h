@@ -8,6 +8,21 @@
 #include "pupil/role.h"
 #include "pupil/store.h"
 
+/* A teacher of this job. */
+typedef struct {
+    const char *dir, *cache_dir; /* of the settings */
+    double weight, given_scale;  /* given_scale: of the settings; 0: its own */
+    bool there, imported;        /* there is a model folder; the cache's embeddings were made elsewhere */
+    pupil_arch arch;             /* there */
+    pupil_tokenizer *tok;
+    char tok_digest[65], digest[65]; /* digest: of its weights; once they exist */
+    double scale, bias;
+    int64_t dim;        /* width of its embeddings, once there is a cache */
+    pupil_cache *cache; /* NULL until the teacher exists, or when nothing is distilled */
+    char cache_identity[65];
+    int64_t passes; /* samples this rank has seen as this teacher; of all ranks at the end */
+} job_teacher;
+
 typedef struct {
     const pupil_conf *conf;
     pupil_comm *world;
@@ -15,15 +30,11 @@ typedef struct {
     bool again;
     pupil_dataset *data;
     char data_digest[65];
-    pupil_tokenizer *tok, *teacher_tok; /* the student's; the teacher's */
-    char tok_digest[65], teacher_tok_digest[65];
-    pupil_arch teacher_arch, student_arch;
-    char teacher_digest[65]; /* of its weights; once they exist */
-    double teacher_scale;
-    int64_t teacher_dim;     /* width of its embeddings, once there is a cache */
-    pupil_cache *cache;      /* NULL until there is a teacher, or when nothing is distilled */
-    char cache_identity[65];
-    int64_t teacher_passes;  /* samples this rank's teacher has seen */
+    pupil_tokenizer *tok; /* the student's */
+    char tok_digest[65];
+    pupil_arch student_arch;
+    int teachers;
+    job_teacher teacher[PUPIL_TEACHERS];
     int64_t black_pictures;  /* broken ones that were replaced: of the rank that met most; at the end */
     pupil_buf phases;        /* JSON list items for run.json */
 } job;
@@ -31,14 +42,9 @@ typedef struct {
 static inline bool job_leads(const job *j) { return pupil_comm_rank(j->world) == 0; }
 
 /* ---- setup.c ---- */
-int job_open(job *j);             /* run directory, data, tokenizer, architectures. Collective. */
+int job_open(job *j);             /* run directory, data, tokenizers, architectures. Collective. */
 void job_close(job *j);
-int job_open_cache(job *j);       /* after the teacher exists: identity, cache. Collective. */
 void job_note_phase(job *j, const char *name, double seconds, double pairs);
-/* Weights' digest and logit scale of the teacher in teacher.dir. Not collective. */
-int job_know_teacher(job *j);
-/* Open the cache that this job expects, which must be there already if it was imported. Not collective. */
-int job_attach_cache(job *j, bool imported);
 /* The lines of an identity that tell of the data, and of how a cache is laid out. */
 void job_data_identity(const job *j, pupil_identity *id);
 int job_write_run_json(const job *j);
@@ -46,18 +52,37 @@ pupil_order job_order(const job *j, uint64_t seed);
 /* Digest of what must not change within a training: settings of `sections`, data, tokenizer, cache. */
 void job_digest(const job *j, const char *const *sections, int n, char ret_hex[65]);
 
+/* {"parameters": ..., ...} of a model; digest: of its weights, or NULL. */
+void job_model_json(const pupil_arch *a, int64_t params, const char *digest, pupil_buf *b);
+
+/* ---- teachers.c ---- */
+int teachers_count(const pupil_conf *c);
+/* What the settings say of teacher k. */
+job_teacher teachers_of_conf(const pupil_conf *c, int k);
+int teachers_open(job *j); /* architectures and tokenizers. Collective. */
+void teachers_close(job *j);
+int teachers_open_caches(job *j); /* once the teachers exist: digests, scales, caches. Collective. */
+/* Architecture and tokenizer; made_here: it is not in its folder yet. Not collective. */
+int teachers_open_model(const job *j, job_teacher *t, const pupil_conf_model *made_here);
+/* Digest, scale and bias of a teacher's weights; a line that says what it is. Not collective. */
+int teachers_know(job_teacher *t);
+/* Open the cache that this job expects, which must be there already if it was imported. Not collective. */
+int teachers_attach_cache(const job *j, job_teacher *t);
+int teachers_refresh(const job *j); /* look for published blocks in all caches. Not collective. */
+void teachers_json(const job *j, pupil_buf *b);
+
 /* ---- tokenizers.c ---- */
-int tokenizers_open(job *j); /* tok, teacher_tok and their digests. Collective. */
-/* The teacher's: of its folder, or the student's. Not collective. */
-int tokenizers_teacher(const pupil_conf *c, pupil_tokenizer **ret);
+int tokenizers_open(job *j); /* the student's. Collective. */
+/* That of the teacher in dir: of its folder, or the student's. Not collective. */
+int tokenizers_teacher(const pupil_conf *c, const char *dir, pupil_tokenizer **ret);
 /* PUPIL_EUSER naming dir unless ids of `t` are what the text tower reads. */
 int tokenizers_fit(const pupil_tokenizer *t, const pupil_arch *a, const char *dir);
 
 /* ---- imported.c ---- */
 bool imported_lines(const char *lines); /* an identity of embeddings that were made elsewhere */
-/* The identity of the imported cache this job expects, given that of the one that is there; sets teacher_dim and
- * teacher_scale. with_folder: the teacher in teacher.dir, which is known, must fit too. */
-int imported_identity(job *j, const char *lines, bool with_folder, pupil_identity *id);
+/* The identity of the imported cache this job expects, given that of the one that is there; sets dim and scale. A teacher
+ * whose folder is there, too, must fit. */
+int imported_identity(const job *j, job_teacher *t, const char *lines, pupil_identity *id);
 
 /* ---- batch.c: samples of a micro-batch, ready for the towers ---- */
 /* Samples an inference run takes at once: of the architecture alone, so that its results are. */
@@ -94,9 +119,9 @@ int stream_tell(stream *s, int64_t what, int64_t arg); /* student rank 0: to all
 
 /* ---- teach.c ---- */
 typedef enum { TAUGHT_ALL, TAUGHT_UNTIL_GRADUATION, TAUGHT_UNTIL_END } taught;
-/* Fill the cache: rank `me` of `of` teacher ranks takes its share of the missing blocks. s: NULL outside split mode.
+/* Fill the caches: rank `me` of `of` teacher ranks takes its share of the missing blocks. s: NULL outside split mode.
  * Not collective. PUPIL_ESTOP on a signal (outside split mode). */
-int teach_fill(job *j, int me, int of, int64_t generation, stream *s, taught *ret);
+int teach_fill(job *j, int me, int of, const int64_t generation[PUPIL_TEACHERS], stream *s, taught *ret);
 
 /* ---- train.c ---- */
 typedef struct trainer trainer;

@@ -60,49 +60,85 @@ static double teacher_memory(const pupil_arch *a, int64_t params, int64_t block)
            4 * fmin((double)params, fmax(64e6, widest));
 }
 
+/* The cache folder as it is, whatever it is. */
+static void look_at_cache(const job_teacher *t, pupil_plan_teacher *p)
+{
+    pupil_cache *cache;
+    if (!t->cache_dir || pupil_cache_open_any(t->cache_dir, &cache) < 0) return;
+    p->blocks_have = pupil_cache_blocks_have(cache);
+    p->imported = imported_lines(pupil_cache_identity(cache));
+    p->dim = pupil_cache_shape_of(cache)->dim;
+    pupil_cache_free(&cache);
+}
+
+static int find_teacher(const pupil_conf *c, const job_teacher *t, bool first, bool distils, pupil_plan_teacher *p, pupil_arch *a)
+{
+    bool trains = first && c->teacher.train_here && distils;
+    if (p->imported && trains)
+        return pupil_fail(PUPIL_EUSER, "%s holds embeddings that were made elsewhere, and the section teacher.train asks for a teacher to be trained "
+                          "here; leave out one of them", t->cache_dir);
+    if (t->dir && has_model(t->dir)) {
+        p->there = true;
+        return pupil_model_dir_arch(t->dir, a);
+    }
+    if (p->imported) return 0;
+    if (t->dir && trains) {
+        int64_t vocab;
+        p->there = p->train = true;
+        p->blocks_have = 0;
+        PUPIL_TRY(pupil_role_vocab(c, &vocab));
+        return pupil_arch_from_conf(&c->teacher.model, vocab, "teacher.model", a);
+    }
+    if (!t->dir)
+        return pupil_fail(PUPIL_EUSER, "%s: teacher.dir is missing, and %s holds no imported embeddings; name the teacher's folder, or run `pupil cache "
+                          "import` first", c->file, t->cache_dir);
+    return pupil_fail(PUPIL_EUSER, "%s: no model.safetensors there%s; put a teacher there or name its folder in %s", t->dir,
+                      first ? ", and no teacher.train section to train one" : "", first ? "teacher.dir" : "more_teachers");
+}
+
+static int plan_teacher(const pupil_conf *c, const pupil_plan *all, int k, pupil_plan_teacher *p)
+{
+    job_teacher t = teachers_of_conf(c, k);
+    pupil_arch a = pupil_arch_clip();
+    look_at_cache(&t, p);
+    int r = find_teacher(c, &t, k == 0, all->distils, p, &a);
+    if (r < 0 && all->distils) return r;
+    if (r < 0) *p = (pupil_plan_teacher){0}; /* nobody asks it */
+    if (p->there) {
+        p->image_flops = pupil_arch_image_flops(&a);
+        p->text_flops = pupil_arch_text_flops(&a, all->tokens);
+        p->params = params_of(&a);
+        p->dim = a.embed_dim;
+    }
+    if (!all->distils) return 0;
+    p->cache_flops = p->imported ? 0 : (p->image_flops + p->text_flops) * (double)all->samples;
+    p->cache_bytes = (double)all->samples * 2 * (double)p->dim * (c->cache.dtype == PUPIL_DTYPE_F32 ? 4 : 2);
+    if (p->there) p->rank_bytes = teacher_memory(&a, p->params, c->data.block);
+    if (p->there && !p->train) p->file_bytes = pupil_model_dir_bytes(t.dir);
+    return 0;
+}
+
 static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
 {
-    pupil_arch a[2] = {pupil_arch_clip(), pupil_arch_clip()};
+    pupil_arch student = pupil_arch_clip();
+    const pupil_conf_train *t = &c->teacher.train, *s = &c->student.train;
     int64_t vocab;
     PUPIL_TRY(pupil_role_vocab(c, &vocab));
-    PUPIL_TRY(pupil_arch_from_conf(&c->student.model, vocab, "student.model", &a[1]));
-    if (p->imported && c->teacher.train_here)
-        return pupil_fail(PUPIL_EUSER, "%s holds embeddings that were made elsewhere, and the section teacher.train asks for a teacher to be trained "
-                          "here; leave out one of them", c->cache.dir);
-    if (c->teacher.dir && has_model(c->teacher.dir)) {
-        p->teacher = true;
-        PUPIL_TRY(pupil_model_dir_arch(c->teacher.dir, &a[0]));
-    } else if (c->teacher.dir && c->teacher.train_here && p->distils) {
-        p->teacher = p->teacher_train = true;
-        PUPIL_TRY(pupil_arch_from_conf(&c->teacher.model, vocab, "teacher.model", &a[0]));
-    } else if (p->distils && !c->teacher.dir && !p->imported) {
-        return pupil_fail(PUPIL_EUSER, "%s: teacher.dir is missing, and %s holds no imported embeddings; name the teacher's folder, or run `pupil cache "
-                          "import` first", c->file, c->cache.dir);
-    } else if (p->distils && !p->imported) {
-        return pupil_fail(PUPIL_EUSER, "%s: no model.safetensors there, and no teacher.train section to train one; put a "
-                          "teacher there or name its folder in teacher.dir", c->teacher.dir);
-    }
-    p->tokens = caption_tokens(d, (double)a[1].context);
-    for (int i = p->teacher ? 0 : 1; i < 2; i++) {
-        p->image_flops[i] = pupil_arch_image_flops(&a[i]);
-        p->text_flops[i] = pupil_arch_text_flops(&a[i], p->tokens);
-        *(i ? &p->student_params : &p->teacher_params) = params_of(&a[i]);
-    }
-    const pupil_conf_train *t = &c->teacher.train, *s = &c->student.train;
-    if (p->teacher_train)
-        p->teacher_train_flops = 3 * (p->image_flops[0] + p->text_flops[0]) * (double)(t->batch_size * t->steps);
-    p->student_flops = 3 * (p->image_flops[1] + p->text_flops[1]) * (double)(s->batch_size * s->steps);
-    if (p->distils) {
-        int64_t dim = p->imported ? p->imported_dim : a[0].embed_dim;
-        p->cache_flops = p->imported ? 0 : (p->image_flops[0] + p->text_flops[0]) * (double)p->samples;
-        p->cache_bytes = (double)p->samples * 2 * (double)dim * (c->cache.dtype == PUPIL_DTYPE_F32 ? 4 : 2);
-    }
-    if (p->distils && p->teacher) {
-        p->teacher_rank_bytes = teacher_memory(&a[0], p->teacher_params, c->data.block);
-        p->teacher_file_bytes = p->teacher_train ? 0 : pupil_model_dir_bytes(c->teacher.dir);
+    PUPIL_TRY(pupil_arch_from_conf(&c->student.model, vocab, "student.model", &student));
+    p->tokens = caption_tokens(d, (double)student.context);
+    p->image_flops = pupil_arch_image_flops(&student);
+    p->text_flops = pupil_arch_text_flops(&student, p->tokens);
+    p->student_params = params_of(&student);
+    p->student_flops = 3 * (p->image_flops + p->text_flops) * (double)(s->batch_size * s->steps);
+    p->teacher_count = teachers_count(c);
+    for (int k = 0; k < p->teacher_count; k++) {
+        pupil_plan_teacher *x = &p->teacher[k];
+        PUPIL_TRY(plan_teacher(c, p, k, x));
+        if (x->train) p->teacher_train_flops = 3 * (x->image_flops + x->text_flops) * (double)(t->batch_size * t->steps);
+        p->cache_flops += x->cache_flops;
     }
     double local = (double)s->batch_size / PUPIL_MAX(1, p->students ? p->students : p->ranks);
-    p->rank_bytes = pupil_acts_bytes(&a[1], (int64_t)ceil(s->recompute ? (double)s->batch_size / (double)s->slots : local), p->tokens, true) +
+    p->rank_bytes = pupil_acts_bytes(&student, (int64_t)ceil(s->recompute ? (double)s->batch_size / (double)s->slots : local), p->tokens, true) +
                     4.0 * (double)p->student_params * (4 + log2((double)s->slots));
     return 0;
 }
@@ -110,7 +146,7 @@ static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
 /* Teachers and students should finish the first epoch together. */
 static void split_ranks(const pupil_conf *c, pupil_plan *p)
 {
-    bool split = c->run.mode == PUPIL_MODE_SPLIT && p->distils && !p->imported && p->ranks > 1;
+    bool split = c->run.mode == PUPIL_MODE_SPLIT && p->cache_flops > 0 && p->ranks > 1;
     if (!split) {
         p->teachers = 0;
     } else if (c->ranks.teacher > 0) {
@@ -131,17 +167,6 @@ static bool finished(const pupil_conf *c)
     return yes;
 }
 
-/* The cache folder as it is, whatever it is. */
-static void look_at_cache(const pupil_conf *c, pupil_plan *p)
-{
-    pupil_cache *cache;
-    if (!c->cache.dir || pupil_cache_open_any(c->cache.dir, &cache) < 0) return;
-    p->blocks_have = pupil_cache_blocks_have(cache);
-    p->imported = p->distils && imported_lines(pupil_cache_identity(cache));
-    p->imported_dim = pupil_cache_shape_of(cache)->dim;
-    pupil_cache_free(&cache);
-}
-
 int pupil_plan_make(const pupil_conf *c, int cores, int ranks, pupil_plan *ret)
 {
     pupil_plan p = {.cores = cores > 0 ? cores : usable_cores(), .distils = wants_teacher(c)};
@@ -152,13 +177,11 @@ int pupil_plan_make(const pupil_conf *c, int cores, int ranks, pupil_plan *ret)
     p.threads = c->ranks.threads > 0 ? (int)c->ranks.threads : 1;
     p.ranks = ranks > 0 ? ranks : c->ranks.total > 0 ? (int)c->ranks.total : PUPIL_MAX(1, p.cores / p.threads);
     p.oversubscribed = p.ranks * p.threads > p.cores;
-    look_at_cache(c, &p);
     int r = plan_models(c, &p, d);
     pupil_dataset_free(&d);
     PUPIL_TRY(r);
     split_ranks(c, &p);
     p.finished = finished(c);
-    if (p.teacher_train) p.blocks_have = 0;
     *ret = p;
     return 0;
 }
@@ -168,15 +191,36 @@ static const char *const mode_name[] = {"split", "chained", "teach", "students"}
 static void print_json(const pupil_conf *c, const pupil_plan *p, pupil_buf *out)
 {
     pupil_buf_printf(out, "{\"mode\": \"%s\", \"ranks\": %d, \"teachers\": %d, \"students\": %d, \"threads\": %d, \"cores\": %d, "
-                     "\"oversubscribed\": %s, \"teacher_train\": %s, \"imported\": %s, \"samples\": %lld, \"blocks\": %lld, \"blocks_have\": %lld, ",
+                     "\"oversubscribed\": %s, \"samples\": %lld, \"blocks\": %lld, \"tokens\": %.1f, \"student_params\": %lld, ",
                      mode_name[c->run.mode], p->ranks, p->teachers, p->students, p->threads, p->cores, p->oversubscribed ? "true" : "false",
-                     p->teacher_train ? "true" : "false", p->imported ? "true" : "false", (long long)p->samples, (long long)p->blocks, (long long)p->blocks_have);
-    pupil_buf_printf(out, "\"tokens\": %.1f, \"teacher_params\": %lld, \"student_params\": %lld, \"teacher_forward_flops\": %.4g, \"student_forward_flops\": %.4g, "
-                     "\"teacher_train_flops\": %.4g, \"cache_flops\": %.4g, \"student_train_flops\": %.4g, \"cache_bytes\": %.0f, \"rank_bytes\": %.0f, "
-                     "\"teacher_rank_bytes\": %.0f, \"teacher_file_bytes\": %.0f}",
-                     p->tokens, (long long)p->teacher_params, (long long)p->student_params, p->image_flops[0] + p->text_flops[0],
-                     p->image_flops[1] + p->text_flops[1], p->teacher_train_flops, p->cache_flops, p->student_flops, p->cache_bytes, p->rank_bytes,
-                     p->teacher_rank_bytes, p->teacher_file_bytes);
+                     (long long)p->samples, (long long)p->blocks, p->tokens, (long long)p->student_params);
+    pupil_buf_printf(out, "\"student_forward_flops\": %.4g, \"teacher_train_flops\": %.4g, \"cache_flops\": %.4g, \"student_train_flops\": %.4g, "
+                     "\"rank_bytes\": %.0f, \"teacher_models\": [", p->image_flops + p->text_flops, p->teacher_train_flops, p->cache_flops,
+                     p->student_flops, p->rank_bytes);
+    for (int k = 0; k < p->teacher_count; k++) {
+        const pupil_plan_teacher *t = &p->teacher[k];
+        pupil_buf_printf(out, "%s{\"train\": %s, \"imported\": %s, \"params\": %lld, \"embed_dim\": %lld, \"forward_flops\": %.4g, \"blocks_have\": %lld, "
+                         "\"cache_bytes\": %.0f, \"rank_bytes\": %.0f, \"file_bytes\": %.0f}", k ? ", " : "", t->train ? "true" : "false",
+                         t->imported ? "true" : "false", (long long)t->params, (long long)t->dim, t->image_flops + t->text_flops,
+                         (long long)t->blocks_have, t->cache_bytes, t->rank_bytes, t->file_bytes);
+    }
+    pupil_buf_puts(out, "]}");
+}
+
+static void print_teacher(const pupil_conf *c, const pupil_plan *p, const pupil_plan_teacher *t, pupil_buf *out)
+{
+    char a[32];
+    if (t->train)
+        pupil_buf_printf(out, "         teacher  trained here by all ranks: %lld steps of %lld pairs, %.1f TFLOP\n", (long long)c->teacher.train.steps,
+                         (long long)c->teacher.train.batch_size, p->teacher_train_flops / 1e12);
+    if (t->imported) pupil_buf_printf(out, "         teacher  imported embeddings, %lld values each\n", (long long)t->dim);
+    if (t->there)
+        pupil_buf_printf(out, "         teacher  %.2f M parameters, %.0f MFLOP a pair (%.0f tokens a caption)\n", (double)t->params / 1e6,
+                         (t->image_flops + t->text_flops) / 1e6, p->tokens);
+    if (p->distils)
+        pupil_buf_printf(out, "         cache    %lld samples in %lld blocks, %s, %.1f TFLOP; %lld block%s there already\n", (long long)p->samples,
+                         (long long)p->blocks, pupil_bytes_text(t->cache_bytes, a), t->cache_flops / 1e12, (long long)t->blocks_have,
+                         t->blocks_have == 1 ? "" : "s");
 }
 
 void pupil_plan_print(const pupil_conf *c, const pupil_plan *p, bool json, pupil_buf *out)
@@ -185,28 +229,23 @@ void pupil_plan_print(const pupil_conf *c, const pupil_plan *p, bool json, pupil
         print_json(c, p, out);
         return;
     }
-    char a[32], b[32];
+    char b[32];
     pupil_buf_printf(out, "plan     %s: %d rank%s x %d thread%s on %d core%s%s\n", mode_name[c->run.mode], p->ranks, p->ranks == 1 ? "" : "s",
                      p->threads, p->threads == 1 ? "" : "s", p->cores, p->cores == 1 ? "" : "s", p->oversubscribed ? " (oversubscribed)" : "");
-    if (p->teacher_train)
-        pupil_buf_printf(out, "         teacher  trained here by all ranks: %lld steps of %lld pairs, %.1f TFLOP\n", (long long)c->teacher.train.steps,
-                         (long long)c->teacher.train.batch_size, p->teacher_train_flops / 1e12);
-    if (p->imported) pupil_buf_printf(out, "         teacher  imported embeddings, %lld values each\n", (long long)p->imported_dim);
-    if (p->teacher)
-        pupil_buf_printf(out, "         teacher  %.2f M parameters, %.0f MFLOP a pair (%.0f tokens a caption)\n", (double)p->teacher_params / 1e6,
-                         (p->image_flops[0] + p->text_flops[0]) / 1e6, p->tokens);
+    for (int k = 0; k < p->teacher_count; k++) print_teacher(c, p, &p->teacher[k], out);
     pupil_buf_printf(out, "         student  %.2f M parameters, %.0f MFLOP a pair; %lld steps of %lld pairs in %lld slots, %.1f TFLOP\n",
-                     (double)p->student_params / 1e6, (p->image_flops[1] + p->text_flops[1]) / 1e6, (long long)c->student.train.steps,
+                     (double)p->student_params / 1e6, (p->image_flops + p->text_flops) / 1e6, (long long)c->student.train.steps,
                      (long long)c->student.train.batch_size, (long long)c->student.train.slots, p->student_flops / 1e12);
-    if (p->distils)
-        pupil_buf_printf(out, "         cache    %lld samples in %lld blocks, %s, %.1f TFLOP; %lld block%s there already\n", (long long)p->samples,
-                         (long long)p->blocks, pupil_bytes_text(p->cache_bytes, a), p->cache_flops / 1e12, (long long)p->blocks_have,
-                         p->blocks_have == 1 ? "" : "s");
     if (p->teachers)
         pupil_buf_printf(out, "         ranks    0..%d students, %d..%d teachers, which join the students when the cache is whole\n", p->students - 1,
                          p->students, p->ranks - 1);
     pupil_buf_printf(out, "         memory   about %s a student rank", pupil_bytes_text(p->rank_bytes, b));
-    if (p->teacher_rank_bytes > 0) pupil_buf_printf(out, ", %s a teacher rank", pupil_bytes_text(p->teacher_rank_bytes, b));
-    if (p->teacher_file_bytes > 0) pupil_buf_printf(out, " and %s of mapped teacher weights a node", pupil_bytes_text(p->teacher_file_bytes, b));
+    double rank = 0, file = 0;
+    for (int k = 0; k < p->teacher_count; k++) {
+        rank += p->teacher[k].rank_bytes;
+        file += p->teacher[k].file_bytes;
+    }
+    if (rank > 0) pupil_buf_printf(out, ", %s a teacher rank", pupil_bytes_text(rank, b));
+    if (file > 0) pupil_buf_printf(out, " and %s of mapped teacher weights a node", pupil_bytes_text(file, b));
     pupil_buf_puts(out, "\n");
 }

@@ -34,12 +34,13 @@ typedef struct {
     bool r1_only; /* a baseline that knows R@1 alone */
 } ranker;
 
+enum { MOST_ANSWERERS = 5 + PUPIL_TEACHERS, MOST_RANKERS = 2 + PUPIL_TEACHERS };
 typedef struct {
     const pupil_vqa_set *test; /* NULL: no VQA */
     int n_answers;
-    answerer who[8];
+    answerer who[MOST_ANSWERERS];
     int n_who;
-    ranker rank[4];
+    ranker rank[MOST_RANKERS];
     int n_rank;
     int64_t pairs;
 } results;

@@ -55,60 +55,77 @@ static int train_teacher(job *j)
 
 static int ensure_teacher(job *j)
 {
-    if (!j->plan.teacher && !j->plan.imported) return 0;
-    if (j->plan.teacher_train) PUPIL_TRY(train_teacher(j));
-    else if (j->conf->teacher.train_here) PUPIL_TRY(pupil_agree(j->world, job_leads(j) ? check_recipe(j, false) : 0));
-    return job_open_cache(j);
+    if (j->plan.teacher[0].train) PUPIL_TRY(train_teacher(j));
+    else if (j->plan.teacher[0].there && j->conf->teacher.train_here)
+        PUPIL_TRY(pupil_agree(j->world, job_leads(j) ? check_recipe(j, false) : 0));
+    return teachers_open_caches(j);
 }
 
-/* One line that says how much of the cache is there; all ranks agree on whether it is whole. */
-static int cache_whole(job *j, bool *ret)
+/* Whether all caches are whole, agreed by all ranks; what cannot be filled here is an error. */
+static int caches_whole(job *j, bool *ret)
 {
-    int64_t have = 0;
-    PUPIL_TRY(pupil_agree(j->world, pupil_cache_refresh(j->cache)));
-    if (job_leads(j)) have = pupil_cache_blocks_have(j->cache);
-    PUPIL_TRY(pupil_bcast(j->world, &have, sizeof have, 0));
-    *ret = have == pupil_cache_blocks(j->cache);
+    int64_t missing = 0;
+    int r = teachers_refresh(j);
+    for (int k = 0; k < j->teachers && r == 0 && job_leads(j); k++) {
+        const job_teacher *t = &j->teacher[k];
+        int64_t have = pupil_cache_blocks_have(t->cache), all = pupil_cache_blocks(t->cache);
+        missing += all - have;
+        if (have == all) pupil_info("cache    %s is whole: its embeddings are reused", t->cache_dir);
+        else if (t->imported)
+            r = pupil_fail(PUPIL_EUSER, "%s holds %lld of %lld blocks of an import that was cut short; run `pupil cache import` again", t->cache_dir,
+                           (long long)have, (long long)all);
+        else if (j->conf->run.mode == PUPIL_MODE_STUDENTS)
+            r = pupil_fail(PUPIL_EUSER, "%s holds %lld of %lld blocks; fill it first with run.mode chained or teach", t->cache_dir, (long long)have,
+                           (long long)all);
+    }
+    PUPIL_TRY(pupil_agree(j->world, r));
+    PUPIL_TRY(pupil_bcast(j->world, &missing, sizeof missing, 0));
+    *ret = missing == 0;
     return 0;
 }
 
-static int open_generation(job *j, int64_t *ret)
+static int open_generations(job *j, int64_t generation[PUPIL_TEACHERS])
 {
-    int r = job_leads(j) ? pupil_cache_generation(j->cache, ret) : 0;
+    int r = 0;
+    for (int k = 0; k < j->teachers && r == 0; k++) r = job_leads(j) ? pupil_cache_generation(j->teacher[k].cache, &generation[k]) : 0;
     PUPIL_TRY(pupil_agree(j->world, r));
-    return pupil_bcast(j->world, ret, sizeof *ret, 0);
+    return pupil_bcast(j->world, generation, PUPIL_TEACHERS * sizeof *generation, 0);
 }
 
 /* All ranks are teachers until the cache is whole. */
 static int fill_together(job *j)
 {
-    int64_t generation = 0;
+    int64_t generation[PUPIL_TEACHERS] = {0};
     taught how;
     double began = pupil_now();
-    PUPIL_TRY(open_generation(j, &generation));
+    PUPIL_TRY(open_generations(j, generation));
     PUPIL_TRY(pupil_agree(j->world, teach_fill(j, pupil_comm_rank(j->world), pupil_comm_size(j->world), generation, NULL, &how)));
-    bool whole;
-    PUPIL_TRY(cache_whole(j, &whole));
-    PUPIL_REQUIRE(whole);
+    PUPIL_TRY(pupil_agree(j->world, teachers_refresh(j)));
+    for (int k = 0; k < j->teachers && job_leads(j); k++)
+        PUPIL_REQUIRE(pupil_cache_blocks_have(j->teacher[k].cache) == pupil_cache_blocks(j->teacher[k].cache));
     job_note_phase(j, "fill the cache", pupil_now() - began, (double)j->plan.samples);
     return 0;
 }
 
+/* Each rank's forward passes as each teacher, added up. */
 static int say_passes(job *j)
 {
-    int64_t passes[1] = {j->teacher_passes};
-    double all = 0, *each = pupil_alloc((size_t)pupil_comm_size(j->world) * sizeof *each);
-    size_t *at = pupil_alloc((size_t)(pupil_comm_size(j->world) + 1) * sizeof *at);
-    for (int p = 0; p <= pupil_comm_size(j->world); p++) at[p] = (size_t)p * sizeof *each;
-    each[pupil_comm_rank(j->world)] = (double)passes[0];
+    int size = pupil_comm_size(j->world), me = pupil_comm_rank(j->world);
+    int64_t *each = pupil_alloc((size_t)(size * PUPIL_TEACHERS) * sizeof *each);
+    size_t *at = pupil_alloc((size_t)(size + 1) * sizeof *at);
+    for (int p = 0; p <= size; p++) at[p] = (size_t)p * PUPIL_TEACHERS * sizeof *each;
+    for (int k = 0; k < j->teachers; k++) each[me * PUPIL_TEACHERS + k] = j->teacher[k].passes;
     int r = pupil_gather_ranges(j->world, each, at);
-    for (int p = 0; p < pupil_comm_size(j->world); p++) all += each[p];
-    j->teacher_passes = (int64_t)all;
+    for (int k = 0; k < j->teachers && r == 0; k++) {
+        job_teacher *t = &j->teacher[k];
+        t->passes = 0;
+        for (int p = 0; p < size; p++) t->passes += each[p * PUPIL_TEACHERS + k];
+        if (t->cache)
+            pupil_info("cache    %s: %lld of %lld blocks; teacher forward passes: %lld", t->cache_dir, (long long)pupil_cache_blocks_have(t->cache),
+                       (long long)pupil_cache_blocks(t->cache), (long long)t->passes);
+    }
     pupil_free(&each);
     pupil_free(&at);
-    if (r == 0 && j->cache)
-        pupil_info("cache    %s: %lld of %lld blocks; teacher forward passes: %lld", j->conf->cache.dir,
-                   (long long)pupil_cache_blocks_have(j->cache), (long long)pupil_cache_blocks(j->cache), (long long)j->teacher_passes);
     return r;
 }
 
@@ -118,9 +135,9 @@ static int split_run(job *j, trainer **ret)
     int me = pupil_comm_rank(j->world), ns = j->plan.students;
     stream s = {.world = j->world, .students = ns, .teachers = j->plan.teachers, .news = pupil_now()};
     bool student = me < ns;
-    int64_t generation = 0;
+    int64_t generation[PUPIL_TEACHERS] = {0};
     pupil_comm *mine = NULL;
-    PUPIL_TRY(open_generation(j, &generation));
+    PUPIL_TRY(open_generations(j, generation));
     PUPIL_TRY(pupil_comm_split(j->world, student ? 0 : 1, &mine));
     int r;
     if (student) {
@@ -156,15 +173,8 @@ static int together_run(job *j, trainer **ret)
 static int train_student(job *j, trainer **ret)
 {
     bool whole = true;
-    if (j->cache) {
-        PUPIL_TRY(cache_whole(j, &whole));
-        if (whole) pupil_info("cache    %s is whole: its embeddings are reused", j->conf->cache.dir);
-        if (!whole && j->plan.imported)
-            return pupil_fail(PUPIL_EUSER, "%s holds %lld of %lld blocks of an import that was cut short; run `pupil cache import` again",
-                              j->conf->cache.dir, (long long)pupil_cache_blocks_have(j->cache), (long long)pupil_cache_blocks(j->cache));
-        if (!whole && j->conf->run.mode == PUPIL_MODE_STUDENTS)
-            return pupil_fail(PUPIL_EUSER, "%s holds %lld of %lld blocks; fill it first with run.mode chained or teach", j->conf->cache.dir,
-                              (long long)pupil_cache_blocks_have(j->cache), (long long)pupil_cache_blocks(j->cache));
+    if (j->plan.distils) {
+        PUPIL_TRY(caches_whole(j, &whole));
         bool split = j->conf->run.mode == PUPIL_MODE_SPLIT && j->plan.teachers > 0;
         if (!whole && !split) PUPIL_TRY(fill_together(j));
     }
@@ -191,7 +201,7 @@ static int share_student(job *j, trainer *t, pupil_clip **ret_clip, float **ret_
 /* The report is made from the run directory alone: a teacher's curves come along. */
 static int copy_teacher_metrics(const job *j)
 {
-    if (!j->plan.teacher) return 0;
+    if (!j->plan.teacher[0].there) return 0;
     char *from = pupil_join(j->conf->teacher.dir, "metrics.jsonl"), *to = pupil_join(j->conf->run.dir, "teacher-metrics.jsonl"), *text = NULL;
     size_t n;
     int r = 0;

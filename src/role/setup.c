@@ -1,5 +1,5 @@
-/* setup.c: what a job stands on: the run directory with its settings, the data set, the two
- * architectures, and the cache that must be the one this run expects. */
+/* setup.c: what a job stands on: the run directory with its settings, the data set, the student's architecture; and what
+ * it says of itself in run.json. */
 #include "job.h"
 
 #include "pupil/ckpt.h"
@@ -98,20 +98,6 @@ static int open_data(job *j)
     return pupil_bcast(j->world, j->data_digest, sizeof j->data_digest, 0);
 }
 
-/* The teacher's architecture: of its folder if it is there, else of the settings. */
-static int open_archs(job *j)
-{
-    const pupil_conf *c = j->conf;
-    int64_t vocab = pupil_tokenizer_vocab(j->tok);
-    PUPIL_TRY(pupil_arch_from_conf(&c->student.model, vocab, "student.model", &j->student_arch));
-    if (!j->plan.teacher) return 0;
-    if (!j->plan.teacher_train) {
-        PUPIL_TRY(pupil_model_dir_arch(c->teacher.dir, &j->teacher_arch));
-        return tokenizers_fit(j->teacher_tok, &j->teacher_arch, c->teacher.dir);
-    }
-    return pupil_arch_from_conf(&c->teacher.model, vocab, "teacher.model", &j->teacher_arch);
-}
-
 int job_open(job *j)
 {
     int r = job_leads(j) ? claim_run_dir(j) : 0;
@@ -119,14 +105,15 @@ int job_open(job *j)
     PUPIL_TRY(pupil_agree(j->world, r));
     PUPIL_TRY(open_data(j));
     PUPIL_TRY(tokenizers_open(j));
-    return pupil_agree(j->world, open_archs(j));
+    r = pupil_arch_from_conf(&j->conf->student.model, pupil_tokenizer_vocab(j->tok), "student.model", &j->student_arch);
+    PUPIL_TRY(pupil_agree(j->world, r));
+    return teachers_open(j);
 }
 
 void job_close(job *j)
 {
-    pupil_cache_free(&j->cache);
+    teachers_close(j);
     pupil_tokenizer_free(&j->tok);
-    pupil_tokenizer_free(&j->teacher_tok);
     pupil_dataset_free(&j->data);
     pupil_buf_free(&j->phases);
 }
@@ -145,125 +132,12 @@ void job_data_identity(const job *j, pupil_identity *id)
     pupil_buf_free(&view);
 }
 
-static void add_identity(const job *j, pupil_identity *id)
-{
-    pupil_buf arch = {0}, pre = {0};
-    char hex[65];
-    pupil_arch_to_json(&j->teacher_arch, &arch);
-    pupil_sha256_of(arch.s, arch.len, hex);
-    pupil_preprocess p = pupil_role_preprocess(&j->teacher_arch);
-    pupil_preprocess_text(&p, &pre);
-    pupil_identity_add(id, "format", "1");
-    pupil_identity_add(id, "teacher.weights", "%s", j->teacher_digest);
-    pupil_identity_add(id, "teacher.architecture", "%s", hex);
-    pupil_identity_add(id, "teacher.logit_scale", "%.9g", j->teacher_scale);
-    pupil_identity_add(id, "preprocess", "%s", pre.s);
-    pupil_identity_add(id, "tokenizer", "%s", j->teacher_tok_digest);
-    pupil_identity_add(id, "dim", "%lld", (long long)j->teacher_arch.embed_dim);
-    job_data_identity(j, id);
-    pupil_buf_free(&arch);
-    pupil_buf_free(&pre);
-}
-
-/* What decides its embeddings, in one line. */
-static int say_teacher(const job *j, pupil_clip *c)
-{
-    const pupil_arch *a = &j->teacher_arch;
-    pupil_weights_file f;
-    char *path;
-    PUPIL_TRY(pupil_model_dir_weights(j->conf->teacher.dir, &path));
-    int r = pupil_weights_about(path, c, &f);
-    pupil_free(&path);
-    PUPIL_TRY(r);
-    pupil_info("teacher  %s: %s, %s, %lld px / %lld, %s %s, embedding %lld; %s, %lld ids, context %lld; %s layout, %s; sha256 %.16s",
-               j->conf->teacher.dir, pupil_arch_family(a), pupil_activation_name(a->image.act), (long long)a->image_size, (long long)a->patch,
-               a->resize_mode, a->interpolation, (long long)a->embed_dim, pupil_tokenizer_kind(j->teacher_tok),
-               (long long)pupil_tokenizer_vocab(j->teacher_tok), (long long)a->context, f.layout, f.formats, j->teacher_digest);
-    return 0;
-}
-
-int job_know_teacher(job *j)
-{
-    PUPIL_TRY(pupil_model_dir_digest(j->conf->teacher.dir, j->teacher_digest));
-    pupil_clip *c = pupil_clip_new(&j->teacher_arch);
-    pupil_weights *w = NULL;
-    int r = pupil_model_dir_open(j->conf->teacher.dir, c, &w);
-    if (r == 0) j->teacher_scale = pupil_clip_scale(c, w);
-    if (r == 0) r = say_teacher(j, c);
-    pupil_weights_free(&w);
-    pupil_clip_free(&c);
-    return r;
-}
-
-/* What the cache has to be; an imported one says itself what its teacher was. */
-static int wanted_identity(job *j, bool imported, pupil_identity *id)
-{
-    if (!imported) {
-        j->teacher_dim = j->teacher_arch.embed_dim;
-        add_identity(j, id);
-        return 0;
-    }
-    pupil_cache *there;
-    PUPIL_TRY(pupil_cache_open_any(j->conf->cache.dir, &there));
-    int r = imported_identity(j, pupil_cache_identity(there), j->teacher_digest[0], id);
-    pupil_cache_free(&there);
-    return r;
-}
-
-int job_attach_cache(job *j, bool imported)
-{
-    const pupil_conf *c = j->conf;
-    pupil_identity id = {0};
-    int r = wanted_identity(j, imported, &id);
-    if (r == 0) {
-        pupil_cache_shape shape = {pupil_dataset_count(j->data, PUPIL_TRAIN), c->data.block, j->teacher_dim, c->cache.dtype == PUPIL_DTYPE_F32};
-        pupil_identity_digest(&id, j->cache_identity);
-        r = pupil_cache_open(c->cache.dir, &id, &shape, &j->cache);
-    }
-    pupil_identity_free(&id);
-    return r;
-}
-
-int job_open_cache(job *j)
-{
-    PUPIL_TRY(pupil_agree(j->world, job_leads(j) && j->plan.teacher ? job_know_teacher(j) : 0));
-    PUPIL_TRY(pupil_bcast(j->world, j->teacher_digest, sizeof j->teacher_digest, 0));
-    PUPIL_TRY(pupil_bcast(j->world, &j->teacher_scale, sizeof j->teacher_scale, 0));
-    if (!j->plan.distils) return 0;
-    int r = job_leads(j) ? job_attach_cache(j, j->plan.imported) : 0;
-    r = pupil_agree(j->world, r);
-    if (r == 0 && !job_leads(j)) r = job_attach_cache(j, j->plan.imported);
-    PUPIL_TRY(pupil_agree(j->world, r));
-    pupil_cache_window(j->cache, 2 * j->conf->data.window + 2);
-    return 0;
-}
-
 void job_note_phase(job *j, const char *name, double seconds, double pairs)
 {
     if (j->phases.len) pupil_buf_puts(&j->phases, ", ");
     pupil_buf_puts(&j->phases, "{\"name\": ");
     pupil_buf_json(&j->phases, name);
     pupil_buf_printf(&j->phases, ", \"seconds\": %.2f, \"pairs\": %.0f}", seconds, pairs);
-}
-
-static void model_json(pupil_buf *b, const char *key, const pupil_arch *a, int64_t params, const char *digest)
-{
-    pupil_buf_printf(b, " \"%s\": {\"parameters\": %lld, \"vision\": \"%lld px / %lld, width %lld, %lld layers\", \"text\": \"width %lld, %lld layers, context %lld\", "
-                     "\"embed_dim\": %lld, \"activation\": \"%s\"", key, (long long)params, (long long)a->image_size, (long long)a->patch,
-                     (long long)a->image.width, (long long)a->image.layers, (long long)a->text.width, (long long)a->text.layers, (long long)a->context,
-                     (long long)a->embed_dim, pupil_activation_name(a->image.act));
-    if (digest && digest[0]) pupil_buf_printf(b, ", \"weights\": \"%s\"", digest);
-    pupil_buf_puts(b, "},\n");
-}
-
-/* All that is known of a teacher whose embeddings were imported. */
-static void imported_json(const job *j, pupil_buf *b)
-{
-    char *name = pupil_identity_get(pupil_cache_identity(j->cache), "teacher.name");
-    pupil_buf_puts(b, " \"teacher\": {\"imported\": ");
-    pupil_buf_json(b, name ? name : "");
-    pupil_buf_printf(b, ", \"embed_dim\": %lld},\n", (long long)j->teacher_dim);
-    pupil_free(&name);
 }
 
 /* Broken samples, and pictures that a rank found broken when it decoded them. */
@@ -280,6 +154,16 @@ static void data_problems(const job *j, pupil_buf *b)
     pupil_buf_free(&text);
 }
 
+void job_model_json(const pupil_arch *a, int64_t params, const char *digest, pupil_buf *b)
+{
+    pupil_buf_printf(b, "{\"parameters\": %lld, \"vision\": \"%lld px / %lld, width %lld, %lld layers\", \"text\": \"width %lld, %lld layers, context %lld\", "
+                     "\"embed_dim\": %lld, \"activation\": \"%s\"", (long long)params, (long long)a->image_size, (long long)a->patch,
+                     (long long)a->image.width, (long long)a->image.layers, (long long)a->text.width, (long long)a->text.layers, (long long)a->context,
+                     (long long)a->embed_dim, pupil_activation_name(a->image.act));
+    if (digest && digest[0]) pupil_buf_printf(b, ", \"weights\": \"%s\"", digest);
+    pupil_buf_puts(b, "}");
+}
+
 int job_write_run_json(const job *j)
 {
     pupil_buf b = {0};
@@ -289,12 +173,10 @@ int job_write_run_json(const job *j)
     pupil_buf_printf(&b, "},\n \"finished\": \"%s\",\n \"plan\": ", pupil_utc(when));
     pupil_plan_print(j->conf, &j->plan, true, &b);
     pupil_buf_puts(&b, ",\n");
-    if (j->plan.teacher) model_json(&b, "teacher", &j->teacher_arch, j->plan.teacher_params, j->teacher_digest);
-    else if (j->cache) imported_json(j, &b);
-    model_json(&b, "student", &j->student_arch, j->plan.student_params, NULL);
-    if (j->cache)
-        pupil_buf_printf(&b, " \"cache\": {\"identity\": \"%s\", \"blocks\": %lld, \"teacher_forward_passes\": %lld, \"teacher_logit_scale\": %.6g},\n",
-                         j->cache_identity, (long long)pupil_cache_blocks(j->cache), (long long)j->teacher_passes, j->teacher_scale);
+    teachers_json(j, &b);
+    pupil_buf_puts(&b, " \"student\": ");
+    job_model_json(&j->student_arch, j->plan.student_params, NULL, &b);
+    pupil_buf_puts(&b, ",\n");
     pupil_buf_printf(&b, " \"data\": {\"train\": %lld, \"test\": %lld, \"digest\": \"%s\", \"tokenizer\": \"%s\", \"vocabulary\": %lld",
                      (long long)pupil_dataset_count(j->data, PUPIL_TRAIN), (long long)pupil_dataset_count(j->data, PUPIL_TEST),
                      j->data_digest, j->tok_digest, (long long)pupil_tokenizer_vocab(j->tok));

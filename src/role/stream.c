@@ -15,7 +15,7 @@ void stream_listen(stream *s, job *j)
     }
     if (news || s->done == s->teachers) {
         s->news = pupil_now();
-        if (pupil_cache_refresh(j->cache) < 0) pupil_warn("%s", pupil_reason());
+        if (teachers_refresh(j) < 0) pupil_warn("%s", pupil_reason());
     }
 }
 

@@ -1,12 +1,13 @@
-/* teach.c: a teacher rank. It computes its share of the blocks that are missing, in the order the students will
- * read them, and publishes them segment by segment. Every micro-batch has the same shape whoever computes it,
- * so a block's bytes depend on the teacher and the data alone. */
+/* teach.c: a teacher rank. It computes its share of the blocks that are missing, of all teachers, in the order the
+ * students will read them, and publishes them segment by segment. Every micro-batch has the same shape whoever computes
+ * it, so a block's bytes depend on the teacher and the data alone. */
 #include "job.h"
 
 #include <string.h>
 
+/* One of the teachers, as this rank plays it. */
 typedef struct {
-    job *j;
+    job_teacher *who;
     pupil_clip *clip;
     pupil_weights *weights;
     int64_t run; /* samples at once */
@@ -15,38 +16,47 @@ typedef struct {
     batch b;
     float *image, *text; /* [block, dim] */
     pupil_cache_writer *w;
+} part;
+
+typedef struct {
+    job *j;
+    part part[PUPIL_TEACHERS];
     stream *s;
     int64_t need;        /* places the students have asked for */
     bool ended, graduate, signal_told;
-    int64_t mine, done;  /* blocks of this rank */
+    const int64_t *generation; /* of each teacher's cache */
+    int64_t mine, done, passes; /* blocks of this rank; forward passes */
     double began;
 } teacher;
 
-static int open_teacher(teacher *t, int64_t generation)
+/* A part is opened when its first block comes: a rank holds no teacher that it has nothing to do for. */
+static int open_part(const teacher *t, part *p)
 {
-    job *j = t->j;
-    int64_t room = j->conf->data.block * j->teacher_arch.embed_dim;
-    t->clip = pupil_clip_new(&j->teacher_arch);
-    t->run = batch_run(&j->teacher_arch);
-    t->acts = pupil_acts_new(t->clip, t->run, false);
-    t->scratch = pupil_scratch_new(t->clip, t->run);
-    t->image = pupil_alloc((size_t)room * sizeof *t->image);
-    t->text = pupil_alloc((size_t)room * sizeof *t->text);
-    batch_new(&t->b, j->teacher_tok, &j->teacher_arch, t->run);
-    PUPIL_TRY(pupil_model_dir_open(j->conf->teacher.dir, t->clip, &t->weights));
-    return pupil_cache_writer_new(j->cache, generation, pupil_comm_rank(j->world), j->conf->cache.segment_blocks, &t->w);
+    const job *j = t->j;
+    const pupil_arch *a = &p->who->arch;
+    int64_t room = j->conf->data.block * a->embed_dim;
+    p->clip = pupil_clip_new(a);
+    p->run = batch_run(a);
+    p->acts = pupil_acts_new(p->clip, p->run, false);
+    p->scratch = pupil_scratch_new(p->clip, p->run);
+    p->image = pupil_alloc((size_t)room * sizeof *p->image);
+    p->text = pupil_alloc((size_t)room * sizeof *p->text);
+    batch_new(&p->b, p->who->tok, a, p->run);
+    PUPIL_TRY(pupil_model_dir_open(p->who->dir, p->clip, &p->weights));
+    return pupil_cache_writer_new(p->who->cache, t->generation[p - t->part], pupil_comm_rank(j->world), j->conf->cache.segment_blocks, &p->w);
 }
 
-static void close_teacher(teacher *t)
+static void close_part(part *p)
 {
-    pupil_cache_writer_free(&t->w);
-    pupil_acts_free(&t->acts);
-    pupil_scratch_free(&t->scratch);
-    pupil_clip_free(&t->clip);
-    pupil_weights_free(&t->weights);
-    pupil_free(&t->image);
-    pupil_free(&t->text);
-    batch_free(&t->b);
+    if (!p->clip) return;
+    pupil_cache_writer_free(&p->w);
+    pupil_acts_free(&p->acts);
+    pupil_scratch_free(&p->scratch);
+    pupil_clip_free(&p->clip);
+    pupil_weights_free(&p->weights);
+    pupil_free(&p->image);
+    pupil_free(&p->text);
+    batch_free(&p->b);
 }
 
 /* Take in what the students say; tell them of a signal once. */
@@ -73,32 +83,39 @@ static int say_published(teacher *t, int64_t blocks)
     return pupil_post(t->s->world, 0, TAG_TO_STUDENTS, (int64_t[PUPIL_WORDS]){SAY_PUBLISHED, blocks});
 }
 
-static int forward_block(teacher *t, int64_t block)
+static int forward_block(teacher *t, part *p, int64_t block)
 {
     job *j = t->j;
+    const pupil_arch *a = &p->who->arch;
     int64_t samples = pupil_dataset_count(j->data, PUPIL_TRAIN), first = block * j->conf->data.block;
-    int64_t rows = PUPIL_MIN(j->conf->data.block, samples - first), dim = j->teacher_arch.embed_dim;
+    int64_t rows = PUPIL_MIN(j->conf->data.block, samples - first), dim = a->embed_dim;
     int64_t sample[BATCH_RUN];
-    for (int64_t at = 0; at < rows; at += t->run) {
-        int64_t n = PUPIL_MIN(t->run, rows - at);
+    if (!p->clip) PUPIL_TRY(open_part(t, p));
+    for (int64_t at = 0; at < rows; at += p->run) {
+        int64_t n = PUPIL_MIN(p->run, rows - at);
         for (int64_t i = 0; i < n; i++) sample[i] = first + at + i;
-        PUPIL_TRY(batch_views(&t->b, j, &j->teacher_arch, sample, n));
-        PUPIL_TRY(batch_captions(&t->b, j, PUPIL_TRAIN, sample, n));
-        pupil_image_forward(t->clip, t->weights, t->acts, t->scratch, t->b.images, n, t->image + at * dim);
-        pupil_text_forward(t->clip, t->weights, t->acts, t->scratch, t->b.ids, t->b.cu, n, t->text + at * dim);
-        j->teacher_passes += n;
+        PUPIL_TRY(batch_views(&p->b, j, a, sample, n));
+        PUPIL_TRY(batch_captions(&p->b, j, PUPIL_TRAIN, sample, n));
+        pupil_image_forward(p->clip, p->weights, p->acts, p->scratch, p->b.images, n, p->image + at * dim);
+        pupil_text_forward(p->clip, p->weights, p->acts, p->scratch, p->b.ids, p->b.cu, n, p->text + at * dim);
+        p->who->passes += n;
+        t->passes += n;
         PUPIL_TRY(listen_to_students(t));
     }
     int64_t published;
-    PUPIL_TRY(pupil_cache_writer_add(t->w, block, t->image, t->text, rows, &published));
+    PUPIL_TRY(pupil_cache_writer_add(p->w, block, p->image, p->text, rows, &published));
     return say_published(t, published);
 }
 
 static int flush(teacher *t)
 {
-    int64_t published;
-    PUPIL_TRY(pupil_cache_writer_flush(t->w, &published));
-    return say_published(t, published);
+    int64_t all = 0;
+    for (int k = 0; k < t->j->teachers; k++) {
+        int64_t published = 0;
+        if (t->part[k].w) PUPIL_TRY(pupil_cache_writer_flush(t->part[k].w, &published));
+        all += published;
+    }
+    return say_published(t, all);
 }
 
 /* Do not run further ahead of the students than the high-water mark; what is finished is published first. */
@@ -123,44 +140,54 @@ static void show(const teacher *t, bool last)
     double left = t->done ? (pupil_now() - t->began) / (double)t->done * (double)(t->mine - t->done) : -1;
     if (!t->s)
         pupil_progress(last, "cache    block %lld/%lld of this rank   %lld teacher forward passes   ETA %s", (long long)t->done,
-                       (long long)t->mine, (long long)t->j->teacher_passes, pupil_duration(left, eta));
+                       (long long)t->mine, (long long)t->passes, pupil_duration(left, eta));
 }
 
-/* The places of epoch 0 whose blocks are missing, in order; owned by the caller. */
-static int64_t *missing_places(const job *j, const pupil_order *o, int64_t *ret_n)
+/* A block of a teacher that is missing; place: when the students will read it. */
+typedef struct {
+    int64_t place;
+    int teacher;
+} task;
+
+/* Rank `me`'s share of what is missing, in order of places: of each teacher's missing blocks, every of-th segment; a
+ * teacher's first one falls to the rank after the last teacher's. Owned by the caller. */
+static task *share_of(const job *j, const pupil_order *o, int me, int of, int64_t *ret_n)
 {
-    int64_t blocks = pupil_order_blocks(o), n = 0, *place = pupil_alloc((size_t)blocks * sizeof *place);
-    for (int64_t k = 0; k < blocks; k++)
-        if (!pupil_cache_has(j->cache, pupil_order_block(o, 0, k))) place[n++] = k;
+    int64_t blocks = pupil_order_blocks(o), seg = j->conf->cache.segment_blocks, n = 0, missing[PUPIL_TEACHERS] = {0};
+    task *mine = pupil_alloc((size_t)(blocks * j->teachers) * sizeof *mine);
+    for (int64_t place = 0; place < blocks; place++)
+        for (int k = 0; k < j->teachers; k++) {
+            if (pupil_cache_has(j->teacher[k].cache, pupil_order_block(o, 0, place))) continue;
+            if ((missing[k]++ / seg + k) % of == me) mine[n++] = (task){place, k};
+        }
     *ret_n = n;
-    return place;
+    return mine;
 }
 
 static int fill(teacher *t, int me, int of)
 {
     job *j = t->j;
     pupil_order o = job_order(j, (uint64_t)j->conf->student.train.seed);
-    int64_t n, *place = missing_places(j, &o, &n), seg = j->conf->cache.segment_blocks, r = 0;
-    for (int64_t i = 0; i < n; i++) t->mine += i / seg % of == me;
-    for (int64_t i = 0; i < n && r == 0 && !t->ended; i++) {
-        if (i / seg % of != me) continue;
+    task *mine = share_of(j, &o, me, of, &t->mine);
+    int r = 0;
+    for (int64_t i = 0; i < t->mine && r == 0 && !t->ended; i++) {
         pupil_par_phase("teacher: computing a block");
-        r = hold_back(t, place[i]);
-        if (r == 0 && !t->ended) r = forward_block(t, pupil_order_block(&o, 0, place[i]));
+        r = hold_back(t, mine[i].place);
+        if (r == 0 && !t->ended) r = forward_block(t, &t->part[mine[i].teacher], pupil_order_block(&o, 0, mine[i].place));
         t->done++;
         if (r == 0) show(t, t->done == t->mine);
         if (r == 0 && !t->s && pupil_signal_seen()) r = pupil_fail(PUPIL_ESTOP, "stopped on a signal; what is published stays");
     }
-    pupil_free(&place);
+    pupil_free(&mine);
     int flushed = r == 0 || r == PUPIL_ESTOP ? flush(t) : 0;
-    return r < 0 ? (int)r : flushed;
+    return r < 0 ? r : flushed;
 }
 
-int teach_fill(job *j, int me, int of, int64_t generation, stream *s, taught *ret)
+int teach_fill(job *j, int me, int of, const int64_t generation[PUPIL_TEACHERS], stream *s, taught *ret)
 {
-    teacher t = {.j = j, .s = s, .began = pupil_now()};
-    int r = open_teacher(&t, generation);
-    if (r == 0) r = fill(&t, me, of);
+    teacher t = {.j = j, .s = s, .generation = generation, .began = pupil_now()};
+    for (int k = 0; k < j->teachers; k++) t.part[k].who = &j->teacher[k];
+    int r = fill(&t, me, of);
     *ret = TAUGHT_ALL;
     if (r == 0 && s) {
         r = pupil_post(s->world, 0, TAG_TO_STUDENTS, (int64_t[PUPIL_WORDS]){SAY_DONE});
@@ -171,6 +198,6 @@ int teach_fill(job *j, int me, int of, int64_t generation, stream *s, taught *re
         }
         *ret = t.graduate ? TAUGHT_UNTIL_GRADUATION : TAUGHT_UNTIL_END;
     }
-    close_teacher(&t);
+    for (int k = 0; k < j->teachers; k++) close_part(&t.part[k]);
     return r;
 }

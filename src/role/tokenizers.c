@@ -58,7 +58,7 @@ static int prepare(const job *j)
     char *merges = pupil_join(c->run.dir, "merges.txt"), *own = c->teacher.dir ? pupil_tokenizer_file(c->teacher.dir) : NULL;
     int r = t ? pupil_tokenizer_copy(t, c->run.dir) : learn(j, merges);
     pupil_tokenizer_free(&t);
-    if (r == 0 && j->plan.teacher_train && !own) {
+    if (r == 0 && j->plan.teacher[0].train && !own) {
         r = pupil_mkdirs(c->teacher.dir);
         if (r == 0) r = pupil_tokenizer_open(c->run.dir, &t);
         if (r == 0) r = pupil_tokenizer_copy(t, c->teacher.dir);
@@ -69,10 +69,10 @@ static int prepare(const job *j)
     return r;
 }
 
-int tokenizers_teacher(const pupil_conf *c, pupil_tokenizer **ret)
+int tokenizers_teacher(const pupil_conf *c, const char *dir, pupil_tokenizer **ret)
 {
-    char *own = c->teacher.dir ? pupil_tokenizer_file(c->teacher.dir) : NULL;
-    int r = pupil_tokenizer_open(own ? c->teacher.dir : c->tokenizer.merges ? c->tokenizer.merges : c->run.dir, ret);
+    char *own = pupil_tokenizer_file(dir);
+    int r = pupil_tokenizer_open(own ? dir : c->tokenizer.merges ? c->tokenizer.merges : c->run.dir, ret);
     pupil_free(&own);
     return r;
 }
@@ -81,11 +81,8 @@ int tokenizers_open(job *j)
 {
     PUPIL_TRY(pupil_agree(j->world, job_leads(j) ? prepare(j) : 0));
     int r = pupil_tokenizer_open(j->conf->run.dir, &j->tok);
-    if (r == 0) r = tokenizers_teacher(j->conf, &j->teacher_tok);
-    PUPIL_TRY(pupil_agree(j->world, r));
-    pupil_tokenizer_digest(j->tok, j->tok_digest);
-    pupil_tokenizer_digest(j->teacher_tok, j->teacher_tok_digest);
-    return 0;
+    if (r == 0) pupil_tokenizer_digest(j->tok, j->tok_digest);
+    return pupil_agree(j->world, r);
 }
 
 int tokenizers_fit(const pupil_tokenizer *t, const pupil_arch *a, const char *dir)

@@ -35,9 +35,10 @@ static void set_loss(trainer *t, bool teacher)
     t->lc.icl_raw = l->icl_variant == PUPIL_VARIANT_AS_RELEASED;
     t->lc.fd_sum = l->fd_reduce == PUPIL_FD_SUM;
     if (!pupil_loss_wants_teacher(&t->lc)) return;
-    t->lc.teacher_dim = t->j->teacher_dim;
-    t->lc.teacher_scale = t->j->teacher_scale;
-    t->cache = t->j->cache;
+    if (t->j->teachers > 1) pupil_warn("student: the loss takes the first teacher alone; more_teachers are cached and scored only");
+    t->lc.teacher_dim = t->j->teacher[0].dim;
+    t->lc.teacher_scale = t->j->teacher[0].given_scale > 0 ? t->j->teacher[0].given_scale : t->j->teacher[0].scale;
+    t->cache = t->j->teacher[0].cache;
 }
 
 /* The loss's own parameters join the model's table: initialised, reduced, advanced and saved like the rest. */
@@ -127,17 +128,18 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
     t->j = j;
     t->c = teacher ? &j->conf->teacher.train : &j->conf->student.train;
     t->name = teacher ? "teacher" : "student";
-    t->arch = teacher ? j->teacher_arch : j->student_arch;
-    t->tok = teacher ? j->teacher_tok : j->tok;
+    t->arch = teacher ? j->teacher[0].arch : j->student_arch;
+    t->tok = teacher ? j->teacher[0].tok : j->tok;
     t->dir = pupil_strdup(teacher ? j->conf->teacher.dir : j->conf->run.dir);
     t->ckpt_dir = pupil_join(t->dir, "checkpoints");
     static const char *const teacher_keys[] = {"teacher.model", "teacher.train", "data", "tokenizer"};
     static const char *const student_keys[] = {"student", "loss", "data", "tokenizer"};
     job_digest(j, teacher ? teacher_keys : student_keys, 4, t->digest);
-    if (!teacher && j->cache) {
-        char both[130];
-        snprintf(both, sizeof both, "%s %s", t->digest, j->cache_identity);
-        pupil_sha256_of(both, strlen(both), t->digest);
+    for (int k = 0; k < j->teachers && !teacher && j->plan.distils; k++) {
+        char all[320];
+        snprintf(all, sizeof all, "%s %s weight %.17g scale %.17g", t->digest, j->teacher[k].cache_identity, j->teacher[k].weight,
+                 j->teacher[k].given_scale);
+        pupil_sha256_of(all, strlen(all), t->digest);
     }
     t->clip = pupil_clip_new(&t->arch);
     t->table = pupil_clip_table(t->clip);
@@ -249,7 +251,8 @@ static bool blocks_ready(trainer *t, stream *s)
     int64_t need = epoch > 0 ? blocks : pupil_order_needs(&t->order, pos + t->c->batch_size - 1);
     if (need > s->told && stream_tell(s, SAY_NEED, need) == 0) s->told = need;
     for (int64_t k = 0; k < need; k++)
-        if (!pupil_cache_has(t->cache, pupil_order_block(&t->order, 0, k))) return false;
+        for (int i = 0; i < t->j->teachers; i++)
+            if (!pupil_cache_has(t->j->teacher[i].cache, pupil_order_block(&t->order, 0, k))) return false;
     return true;
 }
 

@@ -12,7 +12,13 @@
 
 #include "pupil/base.h"
 
-typedef enum { PUPIL_MODE_SPLIT, PUPIL_MODE_CHAINED, PUPIL_MODE_TEACH, PUPIL_MODE_STUDENTS } pupil_mode;
+typedef enum {
+    PUPIL_MODE_SPLIT,
+    PUPIL_MODE_CHAINED,
+    PUPIL_MODE_TEACH,
+    PUPIL_MODE_STUDENTS,
+    PUPIL_MODE_PREPARE
+} pupil_mode;
 typedef enum {
     PUPIL_SOURCE_SCENES,
     PUPIL_SOURCE_WEBDATASET,
@@ -140,6 +146,7 @@ typedef struct {
     pupil_dtype dtype;
     int64_t segment_blocks; /* blocks a segment file */
     int64_t high_water;     /* split mode: blocks teachers may be ahead of the students */
+    int64_t share;          /* 0: this job fills it alone; else its number among the jobs that fill it */
 } pupil_conf_cache;
 
 typedef struct {
@@ -165,6 +172,29 @@ typedef struct {
     int64_t keep_checkpoints;
 } pupil_conf_run;
 
+typedef enum { PUPIL_SHAPE_AUTO, PUPIL_SHAPE_SINGLE, PUPIL_SHAPE_CHAINED, PUPIL_SHAPE_HETJOB } pupil_shape;
+typedef enum { PUPIL_LAUNCHER_AUTO, PUPIL_LAUNCHER_SRUN, PUPIL_LAUNCHER_MPIRUN } pupil_launcher;
+
+/** What is asked of a cluster for one kind of rank; NULL and 0 where the other kind's or the site's decides. */
+typedef struct {
+    char *partition, *constraint, *time, *nodes; /* nodes: "4" or "2-4" */
+    int64_t ntasks_per_node;
+} pupil_conf_nodes;
+
+typedef struct {
+    pupil_shape shape;
+    pupil_conf_nodes all, teacher; /* teacher: chained and hetjob, where it differs */
+    char *account, *qos;
+    int64_t jobs, jobs_at_once; /* chained: teacher jobs; at most so many at a time, 0: all */
+    int64_t cells_at_once;      /* several configurations: the same */
+    pupil_strings modules, lines;
+    pupil_launcher launcher;
+    bool stage;             /* segments to node-local disk before students train */
+    int64_t signal_seconds; /* before the time limit */
+    int64_t retries;        /* restarts without progress */
+    double gflops;          /* of a core of the nodes, for the estimate; 0: as measured here */
+} pupil_conf_slurm;
+
 typedef struct {
     char *file; /* where it came from, for messages */
     pupil_conf_run run;
@@ -177,9 +207,12 @@ typedef struct {
     pupil_conf_loss loss;
     pupil_conf_cache cache;
     pupil_conf_eval eval;
+    pupil_conf_slurm slurm;
 } pupil_conf;
 
-/** Load and check a file. `sets` are n "a.b=v" overrides (named "--set" in messages).
+/** Load and check a file. `sets` are n "a.b=v" overrides (named "--set" in messages). Below it lie the defaults of
+ *  the site, if there are any: the file that PUPIL_SITE names, else site.yaml in the same folder. They hold only keys that
+ *  may change between two runs of one run directory, so they never change a result.
  *  All errors of the file and the overrides are found in one go (the first 100 are shown); each is one line
  *  "file:line:column: what, what was expected[, did you mean X?]", appended to `errors` (borrowed).
  *  Settings that contradict each other are errors too, at the key that would have to change or the one that

@@ -21,7 +21,9 @@
  *                    crcs=aabbccdd/eeff0011,..." (per block: CRC-32C of the image chunk / of the text chunk as
  *                    stored; head: of all bytes before the first chunk, which are all that are not chunks).
  *                    "drop file=" takes back what was said of a file
- *  seg-gGGGG-rRRRR-KKKKK.h5   one segment: K-th file of rank R in generation G. HDF5, earliest format:
+ *                    "claim lane= n= rank= part=" takes part of the work, see pupil_cache_claim()
+ *  seg-gGGGG-rRRRR-KKKKK.h5   one segment: K-th file of rank R in generation G of lane 0 (seg-sSSSS-g... of lane S,
+ *                    where several jobs write, see pupil_cache_share()). HDF5, earliest format:
  *    /image_embeddings  [nblk, block, dim]   float16 (IEEE half) or float32, little endian, before
  *                                            normalisation; chunk = [1, block, dim]: one block, no filters
  *    /text_embeddings   [nblk, block, dim]   the same for caption 0
@@ -128,9 +130,17 @@ int pupil_cache_writer_add(pupil_cache_writer *w, int64_t block, const float *im
 int pupil_cache_writer_flush(pupil_cache_writer *w, int64_t *ret_published);
 /** Frees without publishing what was not flushed (its .part file is removed). */
 void pupil_cache_writer_free(pupil_cache_writer **w);
-/** Open generation N of lane "0" in this cache's journal; call on one rank, before writers are made. Also
- *  removes *.part files of older generations. */
+/** Open generation N of this cache's lane in its journal; call on one rank, before writers are made. Also
+ *  removes *.part files of the lane's older generations. */
 int pupil_cache_generation(pupil_cache *c, int64_t *ret_n);
+/** Several jobs may fill one cache at the same time: each writes in a lane of its own, so that a job that is started
+ *  again replaces itself alone. share: its number, 1 to 2^20; 0, the default, for a job alone. Call before
+ *  pupil_cache_generation() and on every rank. */
+void pupil_cache_share(pupil_cache *c, int64_t share);
+/** *ret_mine: part `part` (any way to number the work, the same in all jobs) is this rank's from now on. The first
+ *  claim in the journal wins, and is void from the moment its lane opens its next generation: what a job
+ *  held when it died is free once it has been started again. */
+int pupil_cache_claim(pupil_cache *c, int64_t generation, int rank, int64_t part, bool *ret_mine);
 
 /** `pupil cache ls`: identity, blocks, bytes, segments, generations, what is not believed. One text for a person,
  *  or with json=true one JSON object of the same facts. */

@@ -71,7 +71,7 @@ static int start_engine(const pupil_conf *c)
 static int write_report(const pupil_conf *c)
 {
     pupil_comm *world = pupil_par_world();
-    if (c->run.mode == PUPIL_MODE_TEACH) return 0;
+    if (c->run.mode == PUPIL_MODE_TEACH || c->run.mode == PUPIL_MODE_PREPARE) return 0;
     int r = pupil_comm_rank(world) == 0 ? pupil_report_write(c->run.dir) : 0;
     PUPIL_TRY(pupil_agree(world, r));
     pupil_info("report   %s/report.html", c->run.dir);

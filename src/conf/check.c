@@ -3,6 +3,7 @@
  * again. */
 #include "schema.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct {
@@ -288,6 +289,8 @@ static void check_roles(check *k)
     if (c->run.mode == PUPIL_MODE_TEACH && !loss && !refused(k, "loss."))
         wrong(k, "run.mode", NULL,
               "teach, but no loss wants a teacher; expected a distillation loss above 0");
+    if (c->cache.share && c->run.mode != PUPIL_MODE_TEACH)
+        wrong(k, "cache.share", "run.mode", "%lld, expected 0, or run.mode: teach", (long long)c->cache.share);
     if (c->run.mode == PUPIL_MODE_SPLIT && c->ranks.total > 1 && c->ranks.teacher >= c->ranks.total)
         wrong(k, "ranks.teacher", "ranks.total",
               "%lld, expected fewer than ranks.total (%lld), so that students are left",
@@ -314,9 +317,56 @@ static void check_more_teachers(check *k)
     }
 }
 
+/* ---- what a cluster is asked for ---------------------------------------------------------------- */
+/* Words of a job script are one line each: a newline would begin another one. */
+static bool one_line(const char *s)
+{
+    for (; s && *s; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f) return false;
+    return true;
+}
+
+static bool plain_word(const char *s)
+{
+    return !s || strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.:,@%/&|()[]*") == strlen(s);
+}
+
+/* "4", or "2-4" */
+static bool node_range(const char *s)
+{
+    char *end;
+    long from = strtol(s, &end, 10), to = from;
+    if (*s < '1' || *s > '9') return false;
+    if (*end == '-' && end[1] >= '1' && end[1] <= '9') to = strtol(end + 1, &end, 10);
+    return !*end && from <= to && to < 1 << 20;
+}
+
+static void check_slurm(check *k)
+{
+    const pupil_conf_slurm *s = &k->c->slurm;
+    const pupil_conf_nodes *nodes[] = {&s->all, &s->teacher};
+    static const char *const who[] = {"slurm", "slurm.teacher"};
+    if (!plain_word(s->account)) wrong(k, "slurm.account", NULL, "'%.80s', expected a word", s->account);
+    if (!plain_word(s->qos)) wrong(k, "slurm.qos", NULL, "'%.80s', expected a word", s->qos);
+    for (int i = 0; i < 2; i++) {
+        const pupil_conf_nodes *n = nodes[i];
+        if (!plain_word(n->partition)) wrong(k, of(who[i], ".partition").s, NULL, "'%.80s', expected a word", n->partition);
+        if (!plain_word(n->constraint)) wrong(k, of(who[i], ".constraint").s, NULL, "'%.80s', expected a word", n->constraint);
+        if (n->time && strspn(n->time, "0123456789:-") < strlen(n->time))
+            wrong(k, of(who[i], ".time").s, NULL, "'%.80s', expected minutes, hours:minutes:seconds or days-hours", n->time);
+        if (n->nodes && !node_range(n->nodes))
+            wrong(k, of(who[i], ".nodes").s, NULL, "'%.80s', expected a number of nodes, or a range such as 2-4", n->nodes);
+    }
+    for (int i = 0; i < s->modules.n; i++)
+        if (!plain_word(s->modules.item[i])) wrong(k, "slurm.modules", NULL, "'%.80s', expected names of modules", s->modules.item[i]);
+    for (int i = 0; i < s->lines.n; i++)
+        if (!one_line(s->lines.item[i])) wrong(k, "slurm.lines", NULL, "entry %d holds a control character, expected one line each", i + 1);
+}
+
 void conf_check(const pupil_conf *c, const place *at, problems *p)
 {
     check k = {c, at, p};
+    check_slurm(&k);
     check_roles(&k);
     check_more_teachers(&k);
     check_data(&k);

@@ -110,6 +110,7 @@ static const struct {
     {"loss", "terms of the student's loss; formulas: CLIP-KD, arXiv 2307.12732"},
     {"cache", "the teacher's embeddings, computed once and used by every run that wants the same"},
     {"eval", "how the finished student is scored"},
+    {"slurm", "what `pupil launch --submit` asks of a cluster (`pupil help jobs`)"},
 };
 
 static const char intro[] =

@@ -3,6 +3,7 @@
 #include "schema.h"
 
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <yaml.h>
@@ -11,7 +12,7 @@ enum { KEY_ROOM = 256 };
 
 typedef struct {
     const char *file; /* name in messages; for --set "--set a.b=v" */
-    bool is_set;
+    bool is_set, is_site; /* --set; the defaults of the site */
     bool unread; /* something was no YAML or no settings at all: what is missing then says nothing */
     yaml_document_t doc;
     pupil_conf *c;
@@ -139,7 +140,11 @@ static void store_list(walk *w, int i, const yaml_node_t *v)
 static void store(walk *w, int i, const yaml_node_t *k, const yaml_node_t *v)
 {
     const field *f = &schema[i];
-    if (w->at[i].line > 0 && !w->is_set) {
+    if (w->is_site && !(f->flags & FREE)) {
+        problem(&w->p, at_node(w, k), "%s: may change a result, so it stands in the settings of a run, not in those of a site", f->key);
+        return;
+    }
+    if (w->at[i].line > 0 && w->at[i].file == w->file && !w->is_set) {
         problem(&w->p, at_node(w, k), "%s is given twice, first in line %d", f->key, w->at[i].line);
         return;
     }
@@ -304,12 +309,16 @@ static void apply_set(walk *w, const char *set)
     pupil_free(&key);
 }
 
-int pupil_conf_parse(const char *path, const char *text, const char *const *sets, int n, pupil_conf **ret,
-                     pupil_buf *errors)
+/* The settings of `text` above those of the site (NULL: none), below the sets. */
+static int parse(const char *path, const char *text, const char *site, const char *site_text,
+                 const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors)
 {
-    walk w = {.file = path, .c = defaults(path), .p = {.out = errors}};
+    walk w = {.file = site, .is_site = true, .c = defaults(path), .p = {.out = errors}};
     char **names = pupil_alloc((size_t)n * sizeof *names);
     w.at = pupil_alloc((size_t)schema_n * sizeof *w.at);
+    if (site_text) walk_text(&w, site_text, NULL);
+    w.is_site = false;
+    w.file = path;
     walk_text(&w, text, NULL);
     w.is_set = true;
     for (int i = 0; i < n; i++) {
@@ -327,16 +336,45 @@ int pupil_conf_parse(const char *path, const char *text, const char *const *sets
     return 0;
 }
 
-int pupil_conf_load(const char *path, const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors)
+int pupil_conf_parse(const char *path, const char *text, const char *const *sets, int n, pupil_conf **ret,
+                     pupil_buf *errors)
+{
+    return parse(path, text, NULL, NULL, sets, n, ret, errors);
+}
+
+static int read_settings(const char *path, char **ret_text)
 {
     char *text = NULL;
     size_t bytes = 0;
-    int r = pupil_is_dir(path) ? pupil_fail(PUPIL_EUSER, "%s: a folder, expected a YAML file", path)
-                               : pupil_read_file(path, 1 << 20, &text, &bytes);
-    if (r == 0 && strlen(text) != bytes)
-        r = pupil_fail(PUPIL_EUSER, "%s: holds NUL bytes, expected YAML text", path);
-    if (r == 0) r = pupil_conf_parse(path, text, sets, n, ret, errors);
+    if (pupil_is_dir(path)) return pupil_fail(PUPIL_EUSER, "%s: a folder, expected a YAML file", path);
+    PUPIL_TRY(pupil_read_file(path, 1 << 20, &text, &bytes));
+    if (strlen(text) != bytes) {
+        pupil_free(&text);
+        return pupil_fail(PUPIL_EUSER, "%s: holds NUL bytes, expected YAML text", path);
+    }
+    *ret_text = text;
+    return 0;
+}
+
+/* The site's file for the settings in `path`, owned; NULL if there is none. */
+static char *site_of(const char *path)
+{
+    const char *named = getenv("PUPIL_SITE"), *slash = strrchr(path, '/');
+    if (named) return named[0] ? pupil_strdup(named) : NULL;
+    char *site = pupil_format("%.*ssite.yaml", slash ? (int)(slash - path) + 1 : 0, path);
+    if (!strcmp(site, path) || !pupil_exists(site)) pupil_free(&site);
+    return site;
+}
+
+int pupil_conf_load(const char *path, const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors)
+{
+    char *text = NULL, *site_text = NULL, *site = site_of(path);
+    int r = read_settings(path, &text);
+    if (r == 0 && site) r = read_settings(site, &site_text);
+    if (r == 0) r = parse(path, text, site, site_text, sets, n, ret, errors);
     else pupil_buf_printf(errors, "%s\n", pupil_reason());
     pupil_free(&text);
+    pupil_free(&site_text);
+    pupil_free(&site);
     return r < 0 ? PUPIL_EUSER : 0;
 }

@@ -34,7 +34,7 @@
 
 #define MORE_TEACHER(k) \
     S("more_teachers." #k ".dir", more_teachers[k].dir, NULL, PATH, "folder of its checkpoint; unset: its cache holds imported embeddings"), \
-    S("more_teachers." #k ".cache", more_teachers[k].cache, NULL, PATH, "folder of its cached embeddings, its own; must be given"), \
+    S("more_teachers." #k ".cache", more_teachers[k].cache, NULL, PATH | FREE, "folder of its cached embeddings, its own; must be given"), \
     F("more_teachers." #k ".weight", more_teachers[k].weight, "1", 0, NO_MAX, 0, "of its terms in the loss, and its share of targets that are averaged"), \
     F("more_teachers." #k ".logit_scale", more_teachers[k].logit_scale, "0", 0, 1e4, 0, "its logit scale (after exp); 0: the checkpoint's own")
 
@@ -52,10 +52,17 @@
     I(p ".train.seed", m.seed, "1", 0, BIG, 0, "seed of the initial weights and of the sample order"), \
     B(p ".train.recompute", m.recompute, "false", 0, "compute a slot's activations again in backward instead of keeping them: less memory, a third more work")
 
+#define NODES(p, m, limit, count) \
+    S(p ".partition", m.partition, NULL, FREE, "the queue its jobs wait in"), \
+    S(p ".constraint", m.constraint, NULL, FREE, "features its nodes must have"), \
+    S(p ".time", m.time, limit, FREE, "time limit: minutes, hours:minutes:seconds or days-hours"), \
+    S(p ".nodes", m.nodes, count, FREE, "nodes: a number, or a range such as 2-4; with a range a job goes on with fewer when some are lost"), \
+    I(p ".ntasks_per_node", m.ntasks_per_node, "auto", 1, 1 << 16, FREE | AUTO, "ranks a node; auto: ranks.total / nodes, else as many as the cores here allow")
+
 const field schema[] = {
     S("run.dir", run.dir, NULL, REQUIRED | PATH | FREE, "folder of this run: weights, metrics, checkpoints, report"),
-    E("run.mode", run.mode, "split", "split chained teach students", FREE,
-      "split: teacher ranks fill the cache while students train; chained: first all teach, then all train; teach: only fill the cache; students: the cache must be whole"),
+    E("run.mode", run.mode, "split", "split chained teach students prepare", FREE,
+      "split: teacher ranks fill the cache while students train; chained: first all teach, then all train; teach: only fill the cache; students: the cache must be whole; prepare: only train the teacher, if it must be, and name the cache"),
     F("run.checkpoint_seconds", run.checkpoint_seconds, "60", 1, 1e9, FREE, "seconds between checkpoints"),
     I("run.checkpoint_steps", run.checkpoint_steps, "0", 0, BIG, FREE, "also a checkpoint every so many steps; 0: by seconds alone"),
     I("run.keep_checkpoints", run.keep_checkpoints, "2", 1, 1000, FREE, "newest checkpoints kept"),
@@ -122,10 +129,11 @@ const field schema[] = {
     F("loss.fd.weight", loss.fd, "0", 0, NO_MAX, 0, "feature distillation (MSE of normalised embeddings); CLIP-KD uses 2000"),
     E("loss.fd.reduce", loss.fd_reduce, "mean", "mean sum", 0, "mean over dimensions (published; its weight shrinks as the teacher widens) or sum (free of the dimension)"),
 
-    S("cache.dir", cache.dir, NULL, PATH, "folder of the teacher's cached embeddings"),
+    S("cache.dir", cache.dir, NULL, PATH | FREE, "folder of the teacher's cached embeddings; what it must hold is known from its content, not from its name"),
     E("cache.dtype", cache.dtype, "f16", "f16 f32", 0, "how they are stored"),
     I("cache.segment_blocks", cache.segment_blocks, "4", 1, 1 << 16, FREE, "blocks a segment file"),
     I("cache.high_water", cache.high_water, "64", 1, BIG, FREE, "split mode: blocks the teachers may be ahead of what the students need"),
+    I("cache.share", cache.share, "0", 0, 1 << 20, FREE, "0: this job fills the cache alone; from 1: one of several jobs that fill it at the same time, each with a number of its own; they claim segment after segment"),
 
     B("eval.vqa.enable", eval.vqa, "true", FREE, "VQA probe on the frozen student (`vqa: false` for short)"),
     I("eval.vqa.hidden", eval.vqa_hidden, "512", 1, 65536, FREE, "hidden width of the probe"),
@@ -138,6 +146,23 @@ const field schema[] = {
     I("eval.retrieval.pairs", eval.retrieval_pairs, "1000", 0, BIG, FREE, "at most so many pairs; 0: all"),
     I("eval.sample_questions", eval.sample_questions, "24", 1, 1000, FREE, "questions shown in the report"),
     B("eval.pixel_baseline", eval.pixel_baseline, "false", FREE, "nearest neighbour on pixels beside the model"),
+
+    E("slurm.shape", slurm.shape, "auto", "auto single chained hetjob", FREE,
+      "single: one job; chained: an array of teacher jobs, then a student job; hetjob: students and teachers of one job on nodes of two kinds; auto: chained where run.mode is, else single"),
+    S("slurm.account", slurm.account, NULL, FREE, "account that pays"),
+    S("slurm.qos", slurm.qos, NULL, FREE, "its quality of service, where the site has some"),
+    NODES("slurm", slurm.all, "04:00:00", "1"),
+    NODES("slurm.teacher", slurm.teacher, NULL, NULL),
+    I("slurm.teacher.jobs", slurm.jobs, "4", 1, 10000, FREE, "chained: jobs of the teacher array; they share the work as they come"),
+    I("slurm.teacher.at_once", slurm.jobs_at_once, "0", 0, 10000, FREE, "chained: at most so many of them run at a time; 0: all"),
+    I("slurm.cells_at_once", slurm.cells_at_once, "0", 0, 10000, FREE, "several configurations: at most so many run at a time; 0: all"),
+    L("slurm.modules", slurm.modules, FREE, "modules to load, in this order: [gcc/12, openmpi/4.1]"),
+    L("slurm.lines", slurm.lines, FREE, "extra lines; those that begin with #SBATCH stand at the top, the others before the ranks start"),
+    E("slurm.launcher", slurm.launcher, "auto", "auto srun mpirun", FREE, "what starts the ranks; auto: srun --mpi=pmix where it is offered, else mpirun"),
+    B("slurm.stage", slurm.stage, "false", FREE, "copy the cache's segments to node-local disk before the students train"),
+    I("slurm.signal_seconds", slurm.signal_seconds, "120", 1, 65535, FREE, "a job saves a checkpoint so many seconds before its time is up, and is queued again"),
+    I("slurm.retries", slurm.retries, "3", 1, 1000, FREE, "a job that made no progress in so many starts is not queued again"),
+    F("slurm.gflops", slurm.gflops, "0", 0, 1e6, FREE, "float32 GFLOP/s of one core of the nodes, for the estimate; 0: as measured where you submit"),
 };
 /* clang-format on */
 

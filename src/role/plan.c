@@ -186,7 +186,7 @@ int pupil_plan_make(const pupil_conf *c, int cores, int ranks, pupil_plan *ret)
     return 0;
 }
 
-static const char *const mode_name[] = {"split", "chained", "teach", "students"};
+static const char *const mode_name[] = {"split", "chained", "teach", "students", "prepare"};
 
 static void print_json(const pupil_conf *c, const pupil_plan *p, pupil_buf *out)
 {

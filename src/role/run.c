@@ -5,7 +5,7 @@
  *   3. the cache and the student:
  *        split     teacher ranks fill the cache while student ranks train on what is published, then join them
  *        chained   all ranks fill the cache, then all train
- *        teach     all ranks fill the cache and stop;   students: the cache must be whole
+ *        teach     all ranks fill the cache and stop;   students: the cache must be whole;   prepare: ends here
  *   4. model.safetensors, evaluation                                all ranks
  *
  * Any part that is finished is skipped, any part that is not is resumed: running a job again is always right. */
@@ -102,7 +102,8 @@ static int fill_together(job *j)
     PUPIL_TRY(pupil_agree(j->world, teach_fill(j, pupil_comm_rank(j->world), pupil_comm_size(j->world), generation, NULL, &how)));
     PUPIL_TRY(pupil_agree(j->world, teachers_refresh(j)));
     for (int k = 0; k < j->teachers && job_leads(j); k++)
-        PUPIL_REQUIRE(pupil_cache_blocks_have(j->teacher[k].cache) == pupil_cache_blocks(j->teacher[k].cache));
+        PUPIL_REQUIRE(pupil_cache_blocks_have(j->teacher[k].cache) == pupil_cache_blocks(j->teacher[k].cache) ||
+                      j->conf->cache.share); /* other jobs may hold what is missing */
     job_note_phase(j, "fill the cache", pupil_now() - began, (double)j->plan.samples);
     return 0;
 }
@@ -255,6 +256,7 @@ static int story(job *j)
         return 0;
     }
     PUPIL_TRY(ensure_teacher(j));
+    if (j->conf->run.mode == PUPIL_MODE_PREPARE) return 0;
     int r = train_student(j, &t);
     if (r == 0 && j->conf->run.mode != PUPIL_MODE_TEACH) r = finish(j, t);
     trainer_free(&t);

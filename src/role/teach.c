@@ -183,11 +183,47 @@ static int fill(teacher *t, int me, int of)
     return r < 0 ? r : flushed;
 }
 
+/* Several jobs fill the caches (cache.share): part after part of the order is claimed, and what others hold is left to
+ * them. The jobs begin with different teachers. */
+static int fill_part(teacher *t, const pupil_order *o, int k, int64_t at)
+{
+    const job *j = t->j;
+    pupil_cache *c = j->teacher[k].cache;
+    int64_t seg = j->conf->cache.segment_blocks, end = PUPIL_MIN(at + seg, pupil_order_blocks(o));
+    while (at < end && pupil_cache_has(c, pupil_order_block(o, 0, at))) at++;
+    bool mine = false;
+    if (at < end) PUPIL_TRY(pupil_cache_claim(c, t->generation[k], pupil_comm_rank(j->world), at / seg, &mine));
+    for (; mine && at < end; at++) {
+        int64_t block = pupil_order_block(o, 0, at);
+        if (pupil_signal_seen()) return pupil_fail(PUPIL_ESTOP, "stopped on a signal; what is published stays");
+        if (!pupil_cache_has(c, block)) PUPIL_TRY(forward_block(t, &t->part[k], block));
+    }
+    return mine ? flush(t) : 0;
+}
+
+static int fill_shared(teacher *t)
+{
+    job *j = t->j;
+    pupil_order o = job_order(j, (uint64_t)j->conf->student.train.seed);
+    int64_t blocks = pupil_order_blocks(&o), seg = j->conf->cache.segment_blocks;
+    int r = 0;
+    t->mine = blocks * j->teachers;
+    pupil_par_phase("teacher: computing a block");
+    for (int i = 0; i < j->teachers && r == 0; i++)
+        for (int64_t at = 0; at < blocks && r == 0; at += seg) {
+            r = fill_part(t, &o, (int)((i + j->conf->cache.share) % j->teachers), at);
+            t->done += PUPIL_MIN(seg, blocks - at);
+            if (r == 0) show(t, t->done == t->mine);
+        }
+    int flushed = r == PUPIL_ESTOP ? flush(t) : 0;
+    return r < 0 ? r : flushed;
+}
+
 int teach_fill(job *j, int me, int of, const int64_t generation[PUPIL_TEACHERS], stream *s, taught *ret)
 {
     teacher t = {.j = j, .s = s, .generation = generation, .began = pupil_now()};
     for (int k = 0; k < j->teachers; k++) t.part[k].who = &j->teacher[k];
-    int r = fill(&t, me, of);
+    int r = j->conf->cache.share ? fill_shared(&t) : fill(&t, me, of);
     *ret = TAUGHT_ALL;
     if (r == 0 && s) {
         r = pupil_post(s->world, 0, TAG_TO_STUDENTS, (int64_t[PUPIL_WORDS]){SAY_DONE});

@@ -149,6 +149,7 @@ static int open_cache(job *j, job_teacher *t)
     if (r == 0 && !job_leads(j)) r = teachers_attach_cache(j, t);
     PUPIL_TRY(pupil_agree(j->world, r));
     pupil_cache_window(t->cache, 2 * j->conf->data.window + 2);
+    pupil_cache_share(t->cache, j->conf->cache.share);
     return 0;
 }
 

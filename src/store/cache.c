@@ -104,12 +104,46 @@ static void drop_segment(pupil_cache *c, const pupil_record *r)
     for (int64_t i = 0; i < c->nseg; i++) index_segment(c, i);
 }
 
+bool cache_holder(const pupil_cache *c, int64_t part, holder *ret)
+{
+    if (part >= c->nclaim || c->claim[part].share < 0) return false;
+    *ret = c->claim[part];
+    return ret->generation == c->latest[ret->share];
+}
+
+/* Claims are judged in the order of the journal, by what had been said until then, so all readers agree. */
+static void take_lane(pupil_cache *c, const pupil_record *r)
+{
+    int64_t share, n;
+    if (!journal_number(pupil_record_get(r, "lane"), 0, 1 << 20, &share) ||
+        !journal_number(pupil_record_get(r, "n"), 1, INT64_MAX, &n))
+        return;
+    PUPIL_GROW(c->latest, share, c->nlatest);
+    c->latest[share] = n;
+}
+
+static void take_claim(pupil_cache *c, const pupil_record *r)
+{
+    int64_t part, before = c->nclaim;
+    holder h, who;
+    if (!journal_number(pupil_record_get(r, "part"), 0, c->blocks - 1, &part) ||
+        !journal_number(pupil_record_get(r, "lane"), 0, c->nlatest - 1, &h.share) ||
+        !journal_number(pupil_record_get(r, "n"), 1, INT64_MAX, &h.generation) ||
+        !journal_number(pupil_record_get(r, "rank"), 0, INT32_MAX, &h.rank))
+        return;
+    PUPIL_GROW(c->claim, part, c->nclaim);
+    for (int64_t i = before; i < c->nclaim; i++) c->claim[i].share = -1;
+    if (!cache_holder(c, part, &who)) c->claim[part] = h;
+}
+
 int pupil_cache_refresh(pupil_cache *c)
 {
     PUPIL_TRY(pupil_journal_read(c->journal_path, &c->journal));
     for (; c->seen < c->journal.n; c->seen++) {
         const pupil_record *r = &c->journal.record[c->seen];
         if (!r->believed) continue;
+        if (!strcmp(r->kind, "gen")) take_lane(c, r);
+        if (!strcmp(r->kind, "claim")) take_claim(c, r);
         if (!strcmp(r->kind, "seg")) take_segment(c, r);
         if (!strcmp(r->kind, "drop")) drop_segment(c, r);
     }
@@ -177,6 +211,7 @@ int pupil_cache_open_any(const char *dir, pupil_cache **ret)
     pupil_cache *c = pupil_alloc(sizeof *c);
     c->dir = pupil_strdup(dir);
     c->journal_path = pupil_join(dir, "journal.txt");
+    pupil_cache_share(c, 0);
     c->identity = identity;
     pupil_sha256_of(identity, strlen(identity), c->digest);
     c->shape = shape;
@@ -232,6 +267,8 @@ void pupil_cache_free(pupil_cache **pc)
     }
     pupil_free(&c->seg);
     pupil_free(&c->where);
+    pupil_free(&c->claim);
+    pupil_free(&c->latest);
     pupil_free(&c->raw);
     pupil_journal_free(&c->journal);
     pupil_free(&c->identity);

@@ -73,13 +73,23 @@ typedef struct {
 
 enum { OPEN_FILES = 8 };
 
+/** Who holds a part of the work: a rank of a generation of a lane. share is -1 where nobody does. */
+typedef struct {
+    int64_t share, generation, rank;
+} holder;
+
 struct pupil_cache {
     char *dir, *journal_path, *identity; /* identity: the sorted lines */
+    char lane[24];                       /* that this process writes in */
     char digest[65];
     pupil_cache_shape shape;
     int64_t blocks, have;
     pupil_journal journal;
-    int64_t seen; /* records taken into seg[] */
+    int64_t seen; /* records taken into seg[] and claims */
+    holder *claim;    /* [nclaim], by part */
+    int64_t nclaim;
+    int64_t *latest;  /* [nlatest], by share: its generation at the record now seen */
+    int64_t nlatest;
     segment *seg;
     int64_t nseg, cap_seg;
     struct {
@@ -92,6 +102,8 @@ struct pupil_cache {
     void *raw; /* one chunk as stored */
 };
 
+/** Who holds a part; false where nobody does, or one whose lane has begun anew. */
+bool cache_holder(const pupil_cache *c, int64_t part, holder *ret);
 /** Block `place` of segment `seg` from disk, checked, as float32. */
 int cache_load(pupil_cache *c, int64_t seg, int64_t place, float *const side[SIDES]);
 

@@ -19,15 +19,28 @@ struct pupil_cache_writer {
     void *raw[SIDES]; /* a block as it will be stored */
 };
 
+void pupil_cache_share(pupil_cache *c, int64_t share)
+{
+    snprintf(c->lane, sizeof c->lane, "%lld", (long long)share);
+}
+
+/* How the names of all files of this lane begin, up to the generation. */
+static const char *lane_prefix(const pupil_cache *c, char out[40])
+{
+    if (strcmp(c->lane, "0")) snprintf(out, 40, "seg-s%s-g", c->lane);
+    else strcpy(out, "seg-g");
+    return out;
+}
+
 int pupil_cache_generation(pupil_cache *c, int64_t *ret_n)
 {
     int64_t n, old;
     int count;
-    char **name;
-    PUPIL_TRY(pupil_journal_generation(c->journal_path, "0", &n));
-    PUPIL_TRY(pupil_list_dir(c->dir, "seg-g", ".h5.part", &name, &count));
+    char **name, prefix[40];
+    PUPIL_TRY(pupil_journal_generation(c->journal_path, c->lane, &n));
+    PUPIL_TRY(pupil_list_dir(c->dir, lane_prefix(c, prefix), ".h5.part", &name, &count));
     for (int i = 0; i < count; i++) {
-        old = strtoll(name[i] + 5, NULL, 10);
+        old = strtoll(name[i] + strlen(prefix), NULL, 10);
         char *path = pupil_join(c->dir, name[i]);
         if (old < n) unlink(path);
         pupil_free(&path);
@@ -40,7 +53,8 @@ int pupil_cache_generation(pupil_cache *c, int64_t *ret_n)
 
 static char *segment_prefix(const pupil_cache_writer *w)
 {
-    return pupil_format("seg-g%04lld-r%05d-", (long long)w->generation, w->rank);
+    char lane[40];
+    return pupil_format("%s%04lld-r%05d-", lane_prefix(w->c, lane), (long long)w->generation, w->rank);
 }
 
 int pupil_cache_writer_new(pupil_cache *c, int64_t generation, int rank, int64_t segment_blocks,
@@ -158,7 +172,7 @@ static int append_record(const pupil_cache_writer *w)
         pupil_buf_printf(&rows, "%s%lld", comma, (long long)g->rows[i]);
         pupil_buf_printf(&crcs, "%s%08x/%08x", comma, g->crc[i][IMAGE], g->crc[i][TEXT]);
     }
-    const char *pairs[] = {"lane", "0",      "n",      generation, "file", g->file, "bytes", bytes, "head",
+    const char *pairs[] = {"lane", w->c->lane, "n",      generation, "file", g->file, "bytes", bytes, "head",
                            head,   "blocks", blocks.s, "rows",     rows.s, "crcs",  crcs.s,  NULL};
     int r = pupil_journal_append(w->c->journal_path, "seg", pairs);
     pupil_buf_free(&blocks);
@@ -175,7 +189,7 @@ static int publish(pupil_cache_writer *w)
     pupil_free(&path);
     if (r == 0) r = append_record(w);
     if (r == 0) r = pupil_cache_refresh(w->c);
-    int64_t latest = journal_latest(&w->c->journal, "0");
+    int64_t latest = journal_latest(&w->c->journal, w->c->lane);
     if (r == 0 && latest != w->generation)
         r = pupil_fail(
             PUPIL_EIO,
@@ -206,5 +220,24 @@ int pupil_cache_writer_add(pupil_cache_writer *w, int64_t block, const float *im
     }
     if (w->g.n == w->capacity) return pupil_cache_writer_flush(w, ret_published);
     *ret_published = 0;
+    return 0;
+}
+
+int pupil_cache_claim(pupil_cache *c, int64_t generation, int rank, int64_t part, bool *ret_mine)
+{
+    holder who;
+    PUPIL_REQUIRE(part >= 0 && part < c->blocks);
+    PUPIL_TRY(pupil_cache_refresh(c));
+    if (!cache_holder(c, part, &who)) {
+        char word[3][24];
+        snprintf(word[0], sizeof word[0], "%lld", (long long)generation);
+        snprintf(word[1], sizeof word[1], "%d", rank);
+        snprintf(word[2], sizeof word[2], "%lld", (long long)part);
+        const char *pairs[] = {"lane", c->lane, "n", word[0], "rank", word[1], "part", word[2], NULL};
+        PUPIL_TRY(pupil_journal_append(c->journal_path, "claim", pairs));
+        PUPIL_TRY(pupil_cache_refresh(c)); /* another one's line may have been first */
+    }
+    *ret_mine = cache_holder(c, part, &who) && who.share == strtoll(c->lane, NULL, 10) && who.generation == generation &&
+                who.rank == rank;
     return 0;
 }

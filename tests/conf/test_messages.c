@@ -286,7 +286,7 @@ static void all_in_one_go(void **state)
            "loss: {task: 0, crd: on}\n"
            "data: {source: webdataste, train: [a.tar]}\n",
            NULL, 0,
-           "f.yaml:1:21: run.mode: 'splt', expected one of split, chained, teach, students, did you mean "
+           "f.yaml:1:21: run.mode: 'splt', expected one of split, chained, teach, students, prepare, did you mean "
            "'split'?\n"
            "f.yaml:3:17: student.model.name: 'ViT-T', expected one of ViT-T-16, ViT-S-32, ViT-S-16, ViT-M-32, "
            "ViT-M-16, ViT-B-32, ViT-B-16, ViT-L-16, ViT-L-14, ViT-L-14-336, ViT-H-14, ViT-g-14, ViT-bigG-14\n"
@@ -328,6 +328,59 @@ static void files(void **state)
     assert_null(c);
 }
 
+static void clusters(void **state)
+{
+    static const golden g[] = {
+        {BASE "slurm: {nodes: 4-2}\n",
+         "f.yaml:3:16: slurm.nodes: '4-2', expected a number of nodes, or a range such as 2-4\n"},
+        {BASE "slurm: {time: soon}\n",
+         "f.yaml:3:15: slurm.time: 'soon', expected minutes, hours:minutes:seconds or days-hours\n"},
+        {BASE "slurm: {account: \"a\\n#SBATCH -w n1\"}\n",
+         "f.yaml:3:18: slurm.account: 'a #SBATCH -w n1', expected a word\n"},
+        {BASE "slurm: {teacher: {partition: 'a b'}}\n",
+         "f.yaml:3:30: slurm.teacher.partition: 'a b', expected a word\n"},
+        {BASE "slurm: {lines: [\"a\\nb\"]}\n",
+         "f.yaml:3:16: slurm.lines: entry 1 holds a control character, expected one line each\n"},
+        {BASE "cache: {share: 2}\n", "f.yaml:3:16: cache.share: 2, expected 0, or run.mode: teach\n"},
+    };
+    (void)state;
+    expect_all(g, PUPIL_COUNT(g));
+}
+
+/* Defaults of a site lie below a run's own settings, and cannot change a result. */
+static void site(void **state)
+{
+    (void)state;
+    char *dir = folder_new(), *conf = pupil_join(dir, "a.yaml"), *file = pupil_join(dir, "site.yaml");
+    pupil_conf *c = NULL;
+    pupil_buf e = {0};
+    const char text[] = BASE "slurm: {nodes: 3}\nloss: {task: 1}\n",
+               defaults[] = "slurm: {account: ab12, nodes: 2, modules: [gcc, openmpi]}\nranks: {timeout: 60}\n",
+               wrong[] = "slurm: {account: ab12}\nstudent: {train: {lr: 1}}\n";
+    GOOD(pupil_write_file(conf, text, strlen(text)));
+    GOOD(pupil_write_file(file, defaults, strlen(defaults)));
+    GOOD(pupil_conf_load(conf, (const char *const[]){"slurm.time=5"}, 1, &c, &e));
+    assert_string_equal(c->slurm.account, "ab12");
+    assert_string_equal(c->slurm.all.nodes, "3");
+    assert_string_equal(c->slurm.all.time, "5");
+    assert_int_equal(c->slurm.modules.n, 2);
+    assert_true(c->ranks.timeout == 60);
+    pupil_conf_free(&c);
+    GOOD(pupil_write_file(file, wrong, strlen(wrong)));
+    assert_int_equal(pupil_conf_load(conf, NULL, 0, &c, &e), PUPIL_EUSER);
+    char *want = pupil_format("%s:2:19: student.train.lr: may change a result, so it stands in the settings of a run, not "
+                              "in those of a site\n", file);
+    assert_string_equal(e.s, want);
+    setenv("PUPIL_SITE", "", 1); /* none */
+    GOOD(pupil_conf_load(conf, NULL, 0, &c, &e));
+    assert_null(c->slurm.account);
+    unsetenv("PUPIL_SITE");
+    pupil_conf_free(&c);
+    pupil_buf_free(&e);
+    folder_end(&dir);
+    DROP(conf, file, want);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +389,7 @@ int main(void)
         cmocka_unit_test(data),         cmocka_unit_test(roles),
         cmocka_unit_test(command_line), cmocka_unit_test(all_in_one_go),
         cmocka_unit_test(no_flood),     cmocka_unit_test(files),
+        cmocka_unit_test(clusters),     cmocka_unit_test(site),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

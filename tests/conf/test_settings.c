@@ -228,11 +228,11 @@ static void what_may_change(void **state)
         "run.dir=other",          "run.mode=chained",   "run.checkpoint_seconds=5", "run.checkpoint_steps=5",
         "run.keep_checkpoints=5", "ranks.total=4",      "ranks.teacher=1",          "ranks.threads=2",
         "ranks.timeout=9",        "cache.high_water=3", "cache.segment_blocks=9",   "eval.vqa.hidden=7",
-        "eval.retrieval=off"};
+        "eval.retrieval=off",     "cache.dir=c",        "slurm.nodes=2-4"};
     for (int i = 0; i < PUPIL_COUNT(may); i++) expect_diff(may[i], NULL);
     expect_diff("student.train.lr=2e-3", "student.train.lr: 0.001 -> 0.002");
     expect_diff("cache.dtype=f32", "cache.dtype: f16 -> f32");
-    expect_diff("cache.dir=c", "cache.dir: null -> \"c\"");
+    expect_diff("teacher.dir=c", "teacher.dir: null -> \"c\"");
     expect_diff("data.on_error=skip", "data.on_error: stop -> skip");
 }
 

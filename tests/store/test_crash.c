@@ -165,6 +165,75 @@ static void a_replaced_writer_is_told_and_not_believed(void **state)
     folder_end(&dir);
 }
 
+typedef struct {
+    pupil_cache *c;
+    pupil_cache_writer *w;
+    int64_t generation;
+} sharer;
+
+static sharer join(const char *dir, int64_t share, int64_t want_generation)
+{
+    sharer s = {0};
+    GOOD(open_small(dir, &small_f16, &s.c));
+    pupil_cache_share(s.c, share);
+    GOOD(pupil_cache_generation(s.c, &s.generation));
+    assert_int_equal(s.generation, want_generation);
+    GOOD(pupil_cache_writer_new(s.c, s.generation, 0, 1, &s.w));
+    return s;
+}
+
+static void leave(sharer *s)
+{
+    pupil_cache_writer_free(&s->w);
+    pupil_cache_free(&s->c);
+}
+
+static void claims(const sharer *s, int64_t part, bool want)
+{
+    bool mine = !want;
+    GOOD(pupil_cache_claim(s->c, s->generation, 0, part, &mine));
+    CHECK(mine == want, "part %lld: %s", (long long)part, mine ? "claimed" : "not claimed");
+}
+
+/* Two jobs fill one cache: a part has one owner, both are believed, and a job that begins again frees its own parts alone. */
+static void jobs_share_the_work(void **state)
+{
+    (void)state;
+    char *dir = folder_new();
+    float *x = floats(8 * 12), *y = floats(8 * 12);
+    int64_t n;
+    sharer one = join(dir, 1, 1), two = join(dir, 2, 1);
+    claims(&one, 0, true);
+    claims(&two, 0, false);
+    claims(&two, 1, true);
+    claims(&one, 1, false);
+    claims(&one, 0, true); /* still */
+    for (int b = 0; b < 2; b++) {
+        fill_known(&small_f16, b, 0, x);
+        fill_known(&small_f16, b, 1, y);
+        GOOD(pupil_cache_writer_add(b ? two.w : one.w, b, x, y, 8, &n));
+        assert_int_equal(n, 1);
+    }
+    GOOD(pupil_cache_refresh(one.c));
+    assert_int_equal(pupil_cache_blocks_have(one.c), 2);
+    claims(&one, 5, true);
+    claims(&two, 6, true);
+    sharer again = join(dir, 1, 2);
+    claims(&two, 5, true);
+    claims(&again, 5, false);
+    claims(&again, 6, false);
+    claims(&again, 7, true);
+    claims(&one, 8, false); /* replaced: its word is void */
+    claims(&again, 8, true);
+    leave(&one);
+    leave(&two);
+    leave(&again);
+    GOOD(complete(dir, &small_f16, 0, 4)); /* a job alone heeds no claims */
+    assert_int_equal(good_blocks(dir, &small_f16), 10);
+    folder_end(&dir);
+    DROP(x, y);
+}
+
 /* Two writers of one generation and rank, one after the other, and one that gave up: no name is used twice.
  */
 static void names_are_used_once(void **state)
@@ -209,6 +278,7 @@ int main(void)
         cmocka_unit_test(killed_at_200_random_times),
         cmocka_unit_test(a_full_disk_is_an_error),
         cmocka_unit_test(a_replaced_writer_is_told_and_not_believed),
+        cmocka_unit_test(jobs_share_the_work),
         cmocka_unit_test(names_are_used_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -176,8 +176,9 @@ const char *pupil_embeddings_source(const pupil_embeddings *e, int64_t i, int64_
 int pupil_embeddings_read(pupil_embeddings *e, int side, int64_t first, int64_t n, float *out);
 /** Append the keys of source i, each ended by a NUL; none is empty. PUPIL_ENOTFOUND for a folder. */
 int pupil_embeddings_keys(pupil_embeddings *e, int64_t i, pupil_buf *text);
-/** Attribute `name` of source i: text, a number, or "0.5, 0.25" for up to 16 of them. PUPIL_ENOTFOUND. */
-int pupil_embeddings_attribute(pupil_embeddings *e, int64_t i, const char *name, char **ret);
+/** n attributes of source i, each owned by the caller, as text: a text, a number, or "0.5, 0.25" for up to 16 of them.
+ *  NULL where it is not there; a folder has none. */
+int pupil_embeddings_attributes(pupil_embeddings *e, int64_t i, const char *const *name, int n, char **ret);
 
 /* ---- tensors in an HDF5 file (checkpoints, embed, loss, preprocess) ------------------------------- */
 typedef enum { PUPIL_H5_F32, PUPIL_H5_F64, PUPIL_H5_I64, PUPIL_H5_U8 } pupil_h5_type;

@@ -133,18 +133,18 @@ static int tell(provenance *p, int i, const char *text, const char *from)
 
 static int read_attributes(provenance *p, pupil_embeddings *e, int64_t source)
 {
+    enum { N = PUPIL_COUNT(told) };
     int64_t first, rows;
-    for (int i = 0; i < PUPIL_COUNT(told); i++) {
-        char *text;
-        int r = pupil_embeddings_attribute(e, source, told[i].key, &text);
-        if (r == PUPIL_ENOTFOUND) continue;
-        if (r == 0) {
-            r = tell(p, i, text, pupil_embeddings_source(e, source, &first, &rows));
-            pupil_free(&text);
-        }
-        PUPIL_TRY(r);
+    const char *key[N];
+    char *text[N];
+    int r = 0;
+    for (int i = 0; i < N; i++) key[i] = told[i].key;
+    PUPIL_TRY(pupil_embeddings_attributes(e, source, key, N, text));
+    for (int i = 0; i < N; i++) {
+        if (r == 0 && text[i]) r = tell(p, i, text[i], pupil_embeddings_source(e, source, &first, &rows));
+        pupil_free(&text[i]);
     }
-    return 0;
+    return r;
 }
 
 static int unknown_key(const char *from, const char *key)

@@ -2,6 +2,7 @@
  * Guarantees: a file is open only while it is read or was lately; its shape and number format are looked at each
  * time it is opened; what a file says is never allocated by before its bytes are known to be there. Values
  * are passed on as they are: whether they are finite is for the caller to see. */
+#include "apart.h"
 #include "h5.h"
 #include "npy.h"
 
@@ -217,7 +218,7 @@ static int read_some(pupil_embeddings *e, const source *s, int side, int64_t fir
 {
     void *raw = s->f32[side] ? (void *)out : e->raw;
     if (s->folder) PUPIL_TRY(npy_read(&s->npy[side], first, n, raw));
-    else if (h5_set_rows(&s->set[side], s->set[side].type, first, n, H5P_DEFAULT, raw) < 0)
+    else if (h5_set_rows(&s->set[side], s->set[side].type, first, n, raw) < 0)
         return h5_fail(PUPIL_EFORMAT, s->path, "%s cannot be read", side_name[side]);
     if (!s->f32[side]) pupil_f16_unpack(out, raw, n * e->dim);
     return 0;
@@ -237,19 +238,6 @@ int pupil_embeddings_read(pupil_embeddings *e, int side, int64_t first, int64_t 
 }
 
 /* ---- keys and what is told of the teacher ------------------------------------------------------------ */
-/* HDF5 asks for the room of each text of variable length: no key is that long. */
-static void *key_room(size_t bytes, void *unused)
-{
-    (void)unused;
-    return bytes <= KEY_MOST ? pupil_alloc(bytes) : NULL;
-}
-
-static void key_free(void *p, void *unused)
-{
-    (void)unused;
-    pupil_free_(p);
-}
-
 static int no_key(const source *s, int64_t row, const char *why)
 {
     return pupil_fail(PUPIL_EFORMAT, "%s: row %lld: its key %s", s->path, (long long)row, why);
@@ -269,57 +257,86 @@ enum { KEYS_AT_ONCE = 1024 };
 static int variable_keys(const source *s, const h5_set *d, pupil_buf *text)
 {
     char *key[KEYS_AT_ONCE];
-    hid_t transfer = H5Pcreate(H5P_DATASET_XFER);
-    H5Pset_vlen_mem_manager(transfer, key_room, NULL, key_free, NULL);
     int r = 0;
     for (int64_t at = 0; at < d->n && r == 0; at += KEYS_AT_ONCE) {
         int64_t n = PUPIL_MIN((int64_t)KEYS_AT_ONCE, d->n - at);
         memset(key, 0, sizeof key);
-        if (h5_set_rows(d, d->type, at, n, transfer, key) < 0) r = h5_fail(PUPIL_EFORMAT, s->path, "keys cannot be read");
-        for (int64_t i = 0; i < n; i++) {
-            if (r == 0) r = add_key(s, at + i, key[i] ? key[i] : "", key[i] ? strlen(key[i]) : 0, text);
-            pupil_free(&key[i]);
+        if (h5_set_rows(d, d->type, at, n, key) < 0) r = h5_fail(PUPIL_EFORMAT, s->path, "keys cannot be read");
+        for (int64_t i = 0; i < n && r == 0; i++) {
+            r = add_key(s, at + i, key[i] ? key[i] : "", key[i] ? strlen(key[i]) : 0, text);
+            H5free_memory(key[i]);
         }
     }
-    h5_drop(&transfer);
     return r;
 }
 
 static int fixed_keys(const source *s, const h5_set *d, pupil_buf *text)
 {
-    if (d->size > KEY_MOST) return pupil_fail(PUPIL_EFORMAT, "%s: its keys are %zu bytes wide", s->path, d->size);
+    if (d->size > KEY_MOST)
+        return pupil_fail(PUPIL_EFORMAT, "%s: its keys are %zu bytes wide", s->path, d->size);
     char *key = pupil_alloc(KEYS_AT_ONCE * d->size);
     int r = 0;
     for (int64_t at = 0; at < d->n && r == 0; at += KEYS_AT_ONCE) {
         int64_t n = PUPIL_MIN((int64_t)KEYS_AT_ONCE, d->n - at);
-        if (h5_set_rows(d, d->type, at, n, H5P_DEFAULT, key) < 0) r = h5_fail(PUPIL_EFORMAT, s->path, "keys cannot be read");
-        for (int64_t i = 0; i < n && r == 0; i++)
-            r = add_key(s, at + i, key + (size_t)i * d->size, strnlen(key + (size_t)i * d->size, d->size), text);
+        if (h5_set_rows(d, d->type, at, n, key) < 0)
+            r = h5_fail(PUPIL_EFORMAT, s->path, "keys cannot be read");
+        for (int64_t i = 0; i < n && r == 0; i++) {
+            const char *one = key + (size_t)i * d->size;
+            r = add_key(s, at + i, one, strnlen(one, d->size), text);
+        }
     }
     pupil_free(&key);
     return r;
 }
 
-int pupil_embeddings_keys(pupil_embeddings *e, int64_t i, pupil_buf *text)
+static int read_keys(void *arg, pupil_buf *out)
 {
-    source *s = &e->s[i];
+    source s = *(const source *)arg;
     h5_set d;
-    if (s->folder) return pupil_fail(PUPIL_ENOTFOUND, "%s: .npy files hold no keys", s->path);
-    PUPIL_TRY(wake(e, s));
-    PUPIL_TRY(h5_set_open(s->file, s->path, "keys", H5_TEXT, &d));
-    int r;
-    if (d.ndim != 1 || d.n != s->rows)
-        r = pupil_fail(PUPIL_EFORMAT, "%s: keys is not a list of %lld texts, one for each row", s->path, (long long)s->rows);
-    else
-        r = H5Tis_variable_str(d.type) > 0 ? variable_keys(s, &d, text) : fixed_keys(s, &d, text);
-    h5_set_close(&d);
-    return r;
+    PUPIL_TRY(h5_file_open(s.path, &s.file));
+    PUPIL_TRY(h5_set_open(s.file, s.path, "keys", H5_TEXT, &d));
+    if (d.ndim != 1 || d.n != s.rows)
+        return pupil_fail(PUPIL_EFORMAT, "%s: keys is not a list of %lld texts, one for each row", s.path,
+                          (long long)s.rows);
+    return H5Tis_variable_str(d.type) > 0 ? variable_keys(&s, &d, out) : fixed_keys(&s, &d, out);
 }
 
-int pupil_embeddings_attribute(pupil_embeddings *e, int64_t i, const char *name, char **ret)
+int pupil_embeddings_keys(pupil_embeddings *e, int64_t i, pupil_buf *text)
 {
-    source *s = &e->s[i];
-    if (s->folder) return pupil_fail(PUPIL_ENOTFOUND, "%s: .npy files hold no attributes", s->path);
-    PUPIL_TRY(wake(e, s));
-    return h5_attr_read_any(s->file, s->path, name, ret);
+    source s = {.path = e->s[i].path, .rows = e->s[i].rows};
+    if (e->s[i].folder) return pupil_fail(PUPIL_ENOTFOUND, "%s: .npy files hold no keys", s.path);
+    return run_apart(s.path, read_keys, &s, text);
+}
+
+typedef struct {
+    const char *path, *const *name;
+    int n;
+} attributes;
+
+/* For each, whether it is there ('+' or '-'), its value, and a NUL. */
+static int read_attributes(void *arg, pupil_buf *out)
+{
+    const attributes *q = arg;
+    hid_t file;
+    PUPIL_TRY(h5_file_open(q->path, &file));
+    for (int i = 0; i < q->n; i++) {
+        char *value = NULL;
+        int r = h5_attr_read_any(file, q->path, q->name[i], &value);
+        if (r < 0 && r != PUPIL_ENOTFOUND) return r;
+        pupil_buf_printf(out, "%c%s", r == 0 ? '+' : '-', value ? value : "");
+        pupil_buf_add(out, "", 1);
+    }
+    return 0;
+}
+
+int pupil_embeddings_attributes(pupil_embeddings *e, int64_t i, const char *const *name, int n, char **ret)
+{
+    attributes q = {e->s[i].path, name, n};
+    pupil_buf text = {0};
+    if (!e->s[i].folder) PUPIL_TRY(run_apart(q.path, read_attributes, &q, &text));
+    const char *value = text.s;
+    for (int k = 0; k < n; k++, value += value ? strlen(value) + 1 : 0)
+        ret[k] = value && *value == '+' ? pupil_strdup(value + 1) : NULL;
+    pupil_buf_free(&text);
+    return 0;
 }

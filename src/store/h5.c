@@ -199,13 +199,13 @@ int h5_set_open(hid_t file, const char *path, const char *name, h5_use use, h5_s
     return r;
 }
 
-int h5_set_rows(const h5_set *s, hid_t memory, int64_t first, int64_t n, hid_t transfer, void *data)
+int h5_set_rows(const h5_set *s, hid_t memory, int64_t first, int64_t n, void *data)
 {
     hsize_t at[8] = {(hsize_t)first}, count[8];
     for (int i = 0; i < s->ndim; i++) count[i] = i ? (hsize_t)s->dim[i] : (hsize_t)n;
     hid_t from = H5Dget_space(s->set), to = H5Screate_simple(s->ndim, count, NULL);
     bool good = H5Sselect_hyperslab(from, H5S_SELECT_SET, at, NULL, count, NULL) >= 0 &&
-                H5Dread(s->set, memory, to, from, transfer, data) >= 0;
+                H5Dread(s->set, memory, to, from, H5P_DEFAULT, data) >= 0;
     h5_drop(&to);
     h5_drop(&from);
     return good ? 0 : -1;

@@ -32,7 +32,7 @@ typedef struct {
  * bytes can hold. */
 int h5_set_open(hid_t file, const char *path, const char *name, h5_use use, h5_set *ret);
 /** Entries first .. first+n-1 of the first dimension. -1: call h5_fail(). */
-int h5_set_rows(const h5_set *s, hid_t memory, int64_t first, int64_t n, hid_t transfer, void *data);
+int h5_set_rows(const h5_set *s, hid_t memory, int64_t first, int64_t n, void *data);
 void h5_set_close(h5_set *s);
 
 /** Scalar attributes of the root group. */

@@ -38,6 +38,7 @@ typedef enum {
 typedef enum { PUPIL_ACT_PRESET = -1, PUPIL_ACT_GELU, PUPIL_ACT_QUICK_GELU } pupil_act;
 typedef enum { PUPIL_DTYPE_F16, PUPIL_DTYPE_F32 } pupil_dtype;
 typedef enum { PUPIL_VARIANT_PUBLISHED, PUPIL_VARIANT_AS_RELEASED } pupil_variant;
+typedef enum { PUPIL_SELECT_FIRST, PUPIL_SELECT_MAGNITUDE } pupil_select;
 typedef enum { PUPIL_FD_MEAN, PUPIL_FD_SUM } pupil_fd_reduce;
 
 typedef struct {
@@ -96,6 +97,7 @@ typedef struct {
 typedef struct {
     char *name; /* preset: one of open_clip's ViTs, ViT-T-16 to ViT-bigG-14, or NULL */
     int64_t image_size, patch_size, vision_width, vision_layers, vision_head_width;
+    int64_t vision_mlp, text_mlp; /* width inside the MLPs */
     int64_t text_width, text_layers, text_heads, context_length;
     int64_t embed_dim;
     pupil_act act;

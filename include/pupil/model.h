@@ -80,6 +80,9 @@ const char *pupil_arch_family(const pupil_arch *a);
 /** Architecture of a model section; `vocab` comes from the tokenizer. PUPIL_EUSER: unknown preset (names the
  *  known ones), sizes that do not divide, or what the preset and the keys leave open. `what`: "student.model". */
 int pupil_arch_from_conf(const pupil_conf_model *conf, int64_t vocab, const char *what, pupil_arch *ret);
+/** The architecture of `base` but for the sizes that the section gives. Where it gives none, heads keep their width, and
+ *  MLPs and attention pooling grow and shrink with their tower. PUPIL_EUSER as above. */
+int pupil_arch_like(const pupil_arch *base, const pupil_conf_model *conf, const char *what, pupil_arch *ret);
 /** A published configuration: open_clip's ({"model_cfg": ..., "preprocess_cfg": ...}), or Hugging Face's config.json of
  *  CLIPModel or SiglipModel ("model_type") with the preprocessor_config.json in its folder (without one the family's
  *  defaults, and a line in the log). What would be computed otherwise than there is PUPIL_EFORMAT naming file, key, value. */
@@ -145,6 +148,24 @@ int64_t pupil_clip_scale_offset(const pupil_clip *c);
 /** Bytes of activations for `batch` pairs with captions of `tokens` tokens on average. */
 double pupil_acts_bytes(const pupil_arch *a, int64_t batch, double tokens, bool keep);
 
+/* ---- a smaller model from a larger one ------------------------------------------------------------ */
+/** Fill params of `to`'s table with a part of the model `from`, as TinyCLIP's manual inheritance does (arXiv 2309.12314):
+ *  - layer l of L is layer l * floor(L_from / L);
+ *  - of width, MLP and embedding the first channels, of each layer's heads the first; a head keeps its width;
+ *  - magnitude: instead of the first the strongest, those with the largest root of the sum of squares of all matrix
+ *    elements that belong to them in the layers taken; they stay in their order. Channels are the same ones all along a tower,
+ *    embedding dimensions the same in both towers; heads and MLP channels are chosen in each layer;
+ *  - positions of the image tower: resized as open_clip does it (bicubic, antialiased) where the grid differs; of a causal
+ *    text tower the first.
+ *  A model of the same sizes is the same model, bit for bit. Tensors that the caller appended (named "loss.") are left alone.
+ *  PUPIL_EUSER where `to` is of another family, or larger in some part, naming that part after `what`. */
+int pupil_inherit(pupil_clip *from, pupil_weights *weights, pupil_select select, pupil_clip *to, float *params, const char *what);
+/** That it can be done, from the architectures alone. */
+int pupil_inherit_check(const pupil_arch *from, const pupil_arch *to, const char *what);
+/** The bicubic resizing alone: to[n2*n2, width] from[n*n, width], as torch.nn.functional.interpolate(mode="bicubic",
+ *  antialias=True, align_corners=False). */
+void pupil_positions_resize(float *to, int64_t n2, const float *from, int64_t n, int64_t width);
+
 /* ---- safetensors -------------------------------------------------------------------------------- */
 typedef struct pupil_safetensors pupil_safetensors;
 /** A tensor where it lies in the mapped file, in its own number format. Borrowed. */
@@ -185,8 +206,6 @@ typedef struct {
  *  safetensors' own writer gives; through publish. PUPIL_ENUMERIC names the tensor with a value that is not finite or, in
  *  F16, too large. */
 int pupil_safetensors_export(const char *path, const pupil_st_source *t, int64_t n, pupil_st_type type);
-/** Write the table's tensors as F32 in this way. */
-int pupil_safetensors_write(const char *path, const pupil_table *t, const float *params);
 
 /* ---- a model folder: model.safetensors + config.json ---------------------------------------------- */
 /** Architecture of DIR/config.json (or open_clip_config.json). */
@@ -210,7 +229,7 @@ int pupil_weights_about(const char *path, pupil_clip *c, pupil_weights_file *ret
  *  config.json and preprocessor_config.json, as F32 or F16. PUPIL_EUSER: that layout has no place for this architecture. */
 int pupil_model_dir_export(const char *dir, const pupil_clip *c, const float *params, bool hugging_face,
                            pupil_st_type type);
-/** Write both files. */
+/** Write both files, in open_clip's layout under the names of a run directory: model.safetensors and config.json. */
 int pupil_model_dir_save(const char *dir, const pupil_clip *c, const float *params);
 /** pupil_safetensors_digest() of its weights. */
 int pupil_model_dir_digest(const char *dir, char ret_hex[65]);

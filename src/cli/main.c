@@ -9,7 +9,7 @@
 
 const char *const cli_planned[] = {
     "study",        "eval",         "loss",           "cache build",
-    "cache export", "model inherit", "bench loss",    "bench allreduce",
+    "cache export", "bench loss",    "bench allreduce",
     "bench cache",  "embed --images", "embed --texts", "launch --submit"};
 const int cli_nplanned = PUPIL_COUNT(cli_planned);
 

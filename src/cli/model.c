@@ -240,15 +240,20 @@ static int export_tokenizer(const model *m, const char *dir)
     return r;
 }
 
+static int not_its_own(const char *dir, const char *out)
+{
+    char *from = realpath(dir, NULL), *to = realpath(out, NULL);
+    bool same = from && to && !strcmp(from, to);
+    free(from);
+    free(to);
+    return same ? pupil_fail(PUPIL_EUSER, "--out %s: that is the model's own folder", out) : 0;
+}
+
 static int export_model(const model *m, const char *dir, bool hugging_face, pupil_st_type type)
 {
     const pupil_arch *a = &m->arch;
     int64_t ids = m->tokenizer ? pupil_tokenizer_vocab(m->tokenizer) : a->vocab;
-    char *from = realpath(m->dir, NULL), *to = realpath(dir, NULL);
-    bool same = from && to && !strcmp(from, to);
-    free(from);
-    free(to);
-    if (same) return pupil_fail(PUPIL_EUSER, "--out %s: that is the model's own folder", dir);
+    PUPIL_TRY(not_its_own(m->dir, dir));
     if (hugging_face && !a->text_all_to_all && ids != a->vocab)
         return pupil_fail(PUPIL_EUSER,
                           "%s: its tokenizer has %lld ids, the model %lld; Hugging Face's CLIPModel pools at "
@@ -300,11 +305,89 @@ static int cmd_export(int argc, char **argv)
     return r;
 }
 
+/* ---- model inherit -------------------------------------------------------------------------------- */
+static int write_part(model *m, const pupil_conf_model *sizes, pupil_select select, const char *out)
+{
+    pupil_arch a;
+    PUPIL_TRY(not_its_own(m->dir, out));
+    PUPIL_TRY(pupil_arch_like(&m->arch, sizes, m->dir, &a));
+    pupil_clip *c = pupil_clip_new(&a);
+    float *params = pupil_alloc((size_t)pupil_clip_table(c)->total * sizeof *params);
+    int r = pupil_inherit(m->clip, m->open, select, c, params, m->dir);
+    if (r == 0) r = pupil_model_dir_save(out, c, params);
+    if (r == 0) r = export_tokenizer(m, out);
+    if (r == 0)
+        pupil_info("%s: %.3f M of the %.3f M parameters of %s", out, (double)pupil_clip_params(c, -1) / 1e6,
+                   (double)pupil_clip_params(m->clip, -1) / 1e6, m->dir);
+    pupil_clip_free(&c);
+    pupil_free(&params);
+    return r;
+}
+
+static int inherit(const char *path, const char *conf_path, const char *like, pupil_conf_model *sizes, pupil_select select, const char *out)
+{
+    pupil_conf *conf = NULL;
+    model m = {0};
+    int r = conf_path ? cli_load_conf(conf_path, &(cli_list){0}, &conf) : 0;
+    sizes->name = like ? pupil_strdup(like) : NULL;
+    if (r == 0) r = model_open(path, &m);
+    if (r == 0) r = write_part(&m, conf ? &conf->student.model : sizes, select, out);
+    model_free(&m);
+    pupil_conf_free(&conf);
+    pupil_free(&sizes->name);
+    return r;
+}
+
+static int cmd_inherit(int argc, char **argv)
+{
+    const char *out = NULL, *like = NULL, *conf_path = NULL, *select = "first";
+    pupil_conf_model s = {.act = PUPIL_ACT_PRESET};
+    const cli_option options[] = {
+        {"out", CLI_TEXT, &out, "DIR", "folder to write into (required)"},
+        {"like", CLI_TEXT, &like, "PRESET", "the sizes of a preset, such as ViT-S-16"},
+        {"conf", CLI_TEXT, &conf_path, "CONF", "the sizes of student.model in these settings"},
+        {"vision-layers", CLI_COUNT, &s.vision_layers, "N", "blocks of the image tower"},
+        {"vision-width", CLI_COUNT, &s.vision_width, "N", "its width; heads keep theirs"},
+        {"vision-mlp", CLI_COUNT, &s.vision_mlp, "N", "width inside its MLPs"},
+        {"text-layers", CLI_COUNT, &s.text_layers, "N", "blocks of the text tower"},
+        {"text-width", CLI_COUNT, &s.text_width, "N", "its width"},
+        {"text-mlp", CLI_COUNT, &s.text_mlp, "N", "width inside its MLPs"},
+        {"embed-dim", CLI_COUNT, &s.embed_dim, "N", "width of the shared embedding"},
+        {"image-size", CLI_COUNT, &s.image_size, "N", "pixels a side; positions are resized (bicubic)"},
+        {"select", CLI_TEXT, &select, "WHICH", "first, or magnitude: the strongest channels and heads"},
+    };
+    const cli_spec spec = {
+        "model inherit",
+        "PATH",
+        "Writes a smaller model whose weights are a part of this one's, as TinyCLIP begins: every k-th layer, the first channels "
+        "and heads.\nWhat is not said stays as it is; MLPs and heads follow the widths. --select magnitude takes those with the "
+        "largest sum of squares of weights.",
+        "pupil model inherit teacher --vision-width 256 --vision-layers 6 --out start",
+        options,
+        PUPIL_COUNT(options),
+        1,
+        1};
+    char **args;
+    int n, r = cli_parse(&spec, argc, argv, &args, &n);
+    if (r) return r;
+    const char *beside = NULL;
+    for (int i = 1; i < PUPIL_COUNT(options); i++)
+        if ((options[i].kind == CLI_COUNT && *(int64_t *)options[i].to) || (options[i].to == &like && like)) beside = options[i].name;
+    bool strongest = !strcmp(select, "magnitude");
+    if (!out) return pupil_fail(PUPIL_EUSER, "pupil model inherit: --out DIR is missing; see `pupil model inherit --help`");
+    if (!strongest && strcmp(select, "first"))
+        return pupil_fail(PUPIL_EUSER, "pupil model inherit: --select %s: first or magnitude was expected", select);
+    if (conf_path && beside)
+        return pupil_fail(PUPIL_EUSER, "pupil model inherit: --conf and --%s were both given, expected one of them", beside);
+    return inherit(args[0], conf_path, like, &s, strongest ? PUPIL_SELECT_MAGNITUDE : PUPIL_SELECT_FIRST, out);
+}
+
 int cmd_model(int argc, char **argv)
 {
     static const cli_command verbs[] = {
         {"inspect", cmd_inspect, "architecture, parameters, FLOPs, preprocessing, tokenizer"},
         {"export", cmd_export, "the same model in Hugging Face's or open_clip's layout"},
+        {"inherit", cmd_inherit, "a smaller model that begins with a part of this one's weights"},
     };
     return cli_family("model", verbs, PUPIL_COUNT(verbs), argc, argv);
 }

@@ -25,9 +25,11 @@
     I(p ".model.vision_width", m.vision_width, NULL, 1, 16384, PRESET, "width of the image tower"), \
     I(p ".model.vision_layers", m.vision_layers, NULL, 1, 256, PRESET, "blocks of the image tower"), \
     I(p ".model.vision_head_width", m.vision_head_width, NULL, 1, 1024, PRESET, "width of one attention head (default 64)"), \
+    I(p ".model.vision_mlp", m.vision_mlp, NULL, 1, 131072, PRESET, "width inside the image tower's MLPs (default 4 x vision_width)"), \
     I(p ".model.text_width", m.text_width, NULL, 1, 16384, PRESET, "width of the text tower"), \
     I(p ".model.text_layers", m.text_layers, NULL, 1, 256, PRESET, "blocks of the text tower"), \
     I(p ".model.text_heads", m.text_heads, NULL, 1, 1024, PRESET, "attention heads of the text tower (default: width / 64)"), \
+    I(p ".model.text_mlp", m.text_mlp, NULL, 1, 131072, PRESET, "width inside the text tower's MLPs (default 4 x text_width)"), \
     I(p ".model.context_length", m.context_length, NULL, 3, 4096, PRESET, "longest caption in tokens (default 77)"), \
     I(p ".model.embed_dim", m.embed_dim, NULL, 1, 16384, PRESET, "width of the shared embedding"), \
     E(p ".model.act", m.act, NULL, "gelu quick_gelu", PRESET, "activation; OpenAI, DFN and MetaCLIP weights need quick_gelu")

@@ -167,36 +167,72 @@ static int take_preset(const pupil_conf_model *conf, const char *what, pupil_arc
     return 0;
 }
 
+/* Sizes and activation that the section gives, and what follows from them. */
+static int take_sizes(const pupil_conf_model *conf, const char *what, int64_t head_width, double ratio,
+                      double text_ratio, pupil_arch *a)
+{
+    set(&a->image_size, conf->image_size);
+    set(&a->patch, conf->patch_size);
+    set(&a->image.width, conf->vision_width);
+    set(&a->image.layers, conf->vision_layers);
+    set(&head_width, conf->vision_head_width);
+    set(&a->text.width, conf->text_width);
+    set(&a->text.layers, conf->text_layers);
+    set(&a->text.heads, conf->text_heads);
+    set(&a->context, conf->context_length);
+    set(&a->embed_dim, conf->embed_dim);
+    if (conf->act != PUPIL_ACT_PRESET)
+        a->image.act = a->text.act = conf->act == PUPIL_ACT_QUICK_GELU ? PUPIL_QUICK_GELU : PUPIL_GELU;
+    if (a->image.width && a->image.width % head_width)
+        return pupil_fail(PUPIL_EUSER, "%s: vision_width %lld is no multiple of vision_head_width %lld", what,
+                          (long long)a->image.width, (long long)head_width);
+    a->image.heads = a->image.width / head_width;
+    a->image.mlp = arch_mlp(a->image.width, ratio);
+    a->text.mlp = arch_mlp(a->text.width, text_ratio);
+    set(&a->image.mlp, conf->vision_mlp);
+    set(&a->text.mlp, conf->text_mlp);
+    return 0;
+}
+
+static int check_new(const pupil_arch *a, const char *what)
+{
+    PUPIL_TRY(arch_check(a, what));
+    if (a->image_size % a->patch) /* published models may leave the last pixels out; in a new one it is a slip */
+        return pupil_fail(PUPIL_EUSER, "%s: image_size %lld is no multiple of patch_size %lld", what,
+                          (long long)a->image_size, (long long)a->patch);
+    return 0;
+}
+
 int pupil_arch_from_conf(const pupil_conf_model *conf, int64_t vocab, const char *what, pupil_arch *ret)
 {
     pupil_arch a = pupil_arch_clip();
     int64_t head_width = 64;
     double ratio = 4;
     if (conf->name) PUPIL_TRY(take_preset(conf, what, &a, &head_width, &ratio));
-    set(&a.image_size, conf->image_size);
-    set(&a.patch, conf->patch_size);
-    set(&a.image.width, conf->vision_width);
-    set(&a.image.layers, conf->vision_layers);
-    set(&head_width, conf->vision_head_width);
-    set(&a.text.width, conf->text_width);
-    set(&a.text.layers, conf->text_layers);
-    set(&a.text.heads, conf->text_heads);
-    set(&a.context, conf->context_length);
-    set(&a.embed_dim, conf->embed_dim);
+    PUPIL_TRY(take_sizes(conf, what, head_width, ratio, 4, &a));
     a.vocab = vocab;
-    a.image.act = a.text.act = conf->act == PUPIL_ACT_QUICK_GELU ? PUPIL_QUICK_GELU : PUPIL_GELU;
-    if (a.image.width && a.image.width % head_width)
-        return pupil_fail(PUPIL_EUSER, "%s: vision_width %lld is no multiple of vision_head_width %lld", what,
-                          (long long)a.image.width, (long long)head_width);
-    a.image.heads = a.image.width / head_width;
     if (a.text.heads == 0) a.text.heads = PUPIL_MAX(1, a.text.width / 64);
-    a.image.mlp = arch_mlp(a.image.width, ratio);
-    a.text.mlp = 4 * a.text.width;
-    PUPIL_TRY(arch_check(&a, what));
-    if (a.image_size %
-        a.patch) /* published models may leave the last pixels out; in a new one it is a slip */
-        return pupil_fail(PUPIL_EUSER, "%s: image_size %lld is no multiple of patch_size %lld", what,
-                          (long long)a.image_size, (long long)a.patch);
+    PUPIL_TRY(check_new(&a, what));
+    *ret = a;
+    return 0;
+}
+
+int pupil_arch_like(const pupil_arch *base, const pupil_conf_model *conf, const char *what, pupil_arch *ret)
+{
+    pupil_arch a = *base;
+    int64_t head_width = base->image.width / base->image.heads, text_head = base->text.width / base->text.heads;
+    double ratio = arch_ratio(base->image.mlp, base->image.width);
+    if (conf->name) PUPIL_TRY(take_preset(conf, what, &a, &head_width, &ratio));
+    PUPIL_TRY(take_sizes(conf, what, head_width, ratio, arch_ratio(base->text.mlp, base->text.width), &a));
+    if (!conf->text_heads && !conf->name) a.text.heads = a.text.width / text_head;
+    if (base->pool == PUPIL_POOL_MAP) { /* heads of attention pooling keep their width, too */
+        a.pool_heads = a.image.width / (base->image.width / base->pool_heads);
+        a.pool_mlp = base->pool_mlp == base->image.mlp
+                         ? a.image.mlp
+                         : arch_mlp(a.image.width, arch_ratio(base->pool_mlp, base->image.width));
+    }
+    if (a.image_proj == PUPIL_PROJ_NONE && !conf->embed_dim) a.embed_dim = a.image.width;
+    PUPIL_TRY(check_new(&a, what));
     *ret = a;
     return 0;
 }

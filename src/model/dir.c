@@ -84,23 +84,6 @@ int pupil_model_dir_load(const char *dir, pupil_clip *c, float *params)
     return 0;
 }
 
-int pupil_model_dir_save(const char *dir, const pupil_clip *c, const float *params)
-{
-    PUPIL_TRY(pupil_mkdirs(dir));
-    const pupil_table *all = pupil_clip_table((pupil_clip *)(uintptr_t)c);
-    pupil_table own = *all;
-    while (own.n > 0 && !strncmp(own.t[own.n - 1].name, "loss.", 5)) own.n--;
-    pupil_buf b = {0};
-    pupil_arch_to_json(pupil_clip_arch(c), &b);
-    char *config = pupil_join(dir, "config.json"), *weights = pupil_join(dir, "model.safetensors");
-    int r = pupil_write_file(config, b.s, b.len);
-    if (r == 0) r = pupil_safetensors_write(weights, &own, params);
-    pupil_free(&config);
-    pupil_free(&weights);
-    pupil_buf_free(&b);
-    return r;
-}
-
 int pupil_model_dir_digest(const char *dir, char ret_hex[65])
 {
     char *p;

@@ -104,14 +104,14 @@ static int write_in(const char *dir, const char *name, const pupil_buf *text)
     return r;
 }
 
-/* Configurations first: a folder is a model once its weights are there. */
-static int write_folder(const char *dir, bool hf, const pupil_buf *config, const pupil_buf *preprocessor,
-                        const listing *w, pupil_st_type type)
+/* Configurations first: a folder is a model once its weights are there. NULL: no preprocessor's. */
+static int write_folder(const char *dir, const char *config_name, const pupil_buf *config, const pupil_buf *preprocessor,
+                        const char *weights_name, const listing *w, pupil_st_type type)
 {
     PUPIL_TRY(pupil_mkdirs(dir));
-    PUPIL_TRY(write_in(dir, hf ? "config.json" : "open_clip_config.json", config));
-    if (hf) PUPIL_TRY(write_in(dir, "preprocessor_config.json", preprocessor));
-    char *path = pupil_join(dir, hf ? "model.safetensors" : "open_clip_model.safetensors");
+    PUPIL_TRY(write_in(dir, config_name, config));
+    if (preprocessor) PUPIL_TRY(write_in(dir, "preprocessor_config.json", preprocessor));
+    char *path = pupil_join(dir, weights_name);
     int r = pupil_safetensors_export(path, w->t, w->n, type);
     pupil_free(&path);
     return r;
@@ -126,9 +126,23 @@ int pupil_model_dir_export(const char *dir, const pupil_clip *c, const float *pa
     if (hf) r = pupil_arch_to_hf(pupil_clip_arch(c), &config, &preprocessor);
     else pupil_arch_to_json(pupil_clip_arch(c), &config);
     if (r == 0) r = list_all(c, params, hf ? LAYOUT_HUGGING_FACE : LAYOUT_OPEN_CLIP, &w);
-    if (r == 0) r = write_folder(dir, hf, &config, &preprocessor, &w, type);
+    if (r == 0)
+        r = hf ? write_folder(dir, "config.json", &config, &preprocessor, "model.safetensors", &w, type)
+               : write_folder(dir, "open_clip_config.json", &config, NULL, "open_clip_model.safetensors", &w, type);
     listing_free(&w);
     pupil_buf_free(&config);
     pupil_buf_free(&preprocessor);
+    return r;
+}
+
+int pupil_model_dir_save(const char *dir, const pupil_clip *c, const float *params)
+{
+    pupil_buf config = {0};
+    listing w = {0};
+    pupil_arch_to_json(pupil_clip_arch(c), &config);
+    int r = list_all(c, params, LAYOUT_OPEN_CLIP, &w);
+    if (r == 0) r = write_folder(dir, "config.json", &config, NULL, "model.safetensors", &w, PUPIL_ST_F32);
+    listing_free(&w);
+    pupil_buf_free(&config);
     return r;
 }

@@ -101,15 +101,3 @@ int pupil_safetensors_export(const char *path, const pupil_st_source *t, int64_t
     pupil_free(&sorted);
     return r;
 }
-
-int pupil_safetensors_write(const char *path, const pupil_table *t, const float *params)
-{
-    pupil_st_source *s = pupil_alloc((size_t)(t->n + 1) * sizeof *s);
-    for (int64_t i = 0; i < t->n; i++) {
-        s[i] = (pupil_st_source){.name = t->t[i].name, .ndim = t->t[i].ndim, .data = params + t->t[i].offset};
-        memcpy(s[i].shape, t->t[i].shape, sizeof t->t[i].shape);
-    }
-    int r = pupil_safetensors_export(path, s, t->n, PUPIL_ST_F32);
-    pupil_free(&s);
-    return r;
-}

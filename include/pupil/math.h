@@ -24,6 +24,18 @@ int pupil_math_threads(void);
 void pupil_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                 const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 
+/** A hot loop built for AVX-512, AVX2 and the base line; the loader picks once. OpenMP regions are outlined before
+ *  cloning, so a cloned function holds no parallel region: regions call cloned functions. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define PUPIL_CLONES __attribute__((noinline, target_clones("avx512f", "avx2", "default")))
+#else
+#define PUPIL_CLONES __attribute__((noinline))
+#endif
+
+/** z[m,n] = alpha a[m,k] b[n,k]^T in double, of float rows. */
+void pupil_row_products(double *z, double alpha, const float *a, int64_t lda, int64_t m, const float *b, int64_t ldb, int64_t n,
+                        int64_t k);
+
 /* ---- linear ------------------------------------------------------------------------------------- */
 /** y[n,out] = x[n,in] w[out,in]^T + b[out]; b may be NULL. */
 void pupil_linear_forward(float *y, const float *x, const float *w, const float *b, int64_t n, int64_t in, int64_t out);
@@ -89,6 +101,10 @@ void pupil_normalize_backward(float *dx, const float *dy, const float *y, const 
 void pupil_logsumexp_rows(double *lse, const float *z, int64_t n, int64_t width);
 /** p[i,j] = exp(z[i,j] - row[i]); row or col (the other NULL) gives the subtrahend. p may be z. */
 void pupil_exp_minus(float *p, const float *z, const double *row, const double *col, int64_t n, int64_t width);
+
+/** log sum_j exp(z[j]), and p[j] = exp(z[j] - less - col[j]) (col may be NULL, p may be z), in double. */
+double pupil_logsumexp(const double *z, int64_t n);
+void pupil_exp_less(double *p, const double *z, double less, const double *col, int64_t n);
 
 /* ---- pictures and tokens ------------------------------------------------------------------------ */
 /** Non-overlapping patches of images[n,3,size,size] -> rows[n*(size/patch)^2, 3*patch*patch], as the weight

@@ -56,6 +56,17 @@ int pupil_math_threads(void) { return threads; }
 
 int kernel_threads(double work) { return work < 20000 ? 1 : threads; }
 
+void pupil_row_products(double *z, double alpha, const float *a, int64_t lda, int64_t m, const float *b, int64_t ldb, int64_t n, int64_t k)
+{
+    double *wide = kernel_scratch((size_t)((m + n) * k) * sizeof *wide), *x = wide, *y = wide + m * k;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t c = 0; c < k; c++) x[i * k + c] = (double)a[i * lda + c];
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < k; c++) y[i * k + c] = (double)b[i * ldb + c];
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)n, (int)k, alpha, x, (int)k, y, (int)k, 0, z, (int)n);
+}
+
+
 void *kernel_scratch(size_t bytes)
 {
     static _Thread_local void *block;

@@ -1,16 +1,8 @@
-/* kernel.h (private to math): how a hot loop is compiled, and exp in a form that vectorises.
- * PUPIL_CLONES builds a function for AVX-512, AVX2 and the base line; the loader picks once. OpenMP regions are
- * outlined before cloning, so a cloned function holds no parallel region: regions call cloned functions. */
+/* kernel.h (private to math): how hot loops share their work, and exp in a form that vectorises. */
 #ifndef PUPIL_MATH_KERNEL_H
 #define PUPIL_MATH_KERNEL_H
 
 #include "pupil/math.h"
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define PUPIL_CLONES __attribute__((noinline, target_clones("avx512f", "avx2", "default")))
-#else
-#define PUPIL_CLONES __attribute__((noinline))
-#endif
 
 /* exp(x) within 2 units in the last place on [-87.3, 88.3], clamped outside: 2^n e^r, |r| <= ln2/2, Taylor to r^7. */
 static inline float kernel_exp(float x)
@@ -29,6 +21,32 @@ static inline float kernel_exp(float x)
         uint32_t u;
         float f;
     } two = {.u = (uint32_t)((int32_t)n + 127) << 23};
+    return p * two.f;
+}
+
+/* The same in double, within 2 units in the last place on [-708, 709]: Taylor to r^13. */
+static inline double kernel_exp_double(double x)
+{
+    x = x < -708 ? -708 : x > 709 ? 709 : x;
+    double n = (x * 1.4426950408889634 + 6755399441055744.0) - 6755399441055744.0;
+    double r = (x - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;
+    double p = 1.6059043836821613e-10;
+    p = p * r + 2.0876756987868098e-9;
+    p = p * r + 2.5052108385441720e-8;
+    p = p * r + 2.7557319223985888e-7;
+    p = p * r + 2.7557319223985893e-6;
+    p = p * r + 2.4801587301587302e-5;
+    p = p * r + 1.9841269841269841e-4;
+    p = p * r + 1.3888888888888889e-3;
+    p = p * r + 8.3333333333333333e-3;
+    p = p * r + 4.1666666666666667e-2;
+    p = p * r + 1.6666666666666667e-1;
+    p = p * r + 0.5;
+    p = p * (r * r) + r + 1;
+    union {
+        uint64_t u;
+        double f;
+    } two = {.u = (uint64_t)((int64_t)n + 1023) << 52};
     return p * two.f;
 }
 

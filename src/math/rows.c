@@ -40,6 +40,27 @@ void pupil_exp_minus(float *p, const float *z, const double *row, const double *
     for (int64_t i = 0; i < n; i++) exp_minus_row(p + i * width, z + i * width, row ? row[i] : 0, col, width);
 }
 
+PUPIL_CLONES double pupil_logsumexp(const double *z, int64_t n)
+{
+    double top = -INFINITY, sum = 0;
+#pragma omp simd reduction(max : top)
+    for (int64_t j = 0; j < n; j++) top = z[j] > top ? z[j] : top;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; j++) sum += kernel_exp_double(z[j] - top);
+    return top + log(sum);
+}
+
+PUPIL_CLONES void pupil_exp_less(double *p, const double *z, double less, const double *col, int64_t n)
+{
+    if (col) {
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++) p[j] = kernel_exp_double(z[j] - less - col[j]);
+    } else {
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++) p[j] = kernel_exp_double(z[j] - less);
+    }
+}
+
 /* One image between [3,size,size] and rows of patches; `to_rows` gives the direction. */
 static void patches_of(float *rows, float *image, int64_t size, int64_t patch, bool to_rows)
 {

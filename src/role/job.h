@@ -144,7 +144,7 @@ typedef struct {
 typedef struct metrics metrics;
 int metrics_open(const char *path, int64_t keep_steps, metrics **ret); /* lines of steps > keep_steps are dropped */
 void metrics_close(metrics **m);
-void metrics_step(metrics *m, int64_t step, int64_t epoch, double loss, const double *value, const double *weight, double lr,
+void metrics_step(metrics *m, int64_t step, int64_t epoch, double loss, const double *value, const pupil_loss_conf *lc, double lr,
                   double norm, double scale, double pairs_per_s, int ranks, const phase_seconds *s);
 
 /* ---- embed.c ---- */

@@ -51,7 +51,7 @@ static void number(pupil_buf *b, const char *key, double x)
     pupil_buf_json_num(b, x);
 }
 
-void metrics_step(metrics *m, int64_t step, int64_t epoch, double loss, const double *value, const double *weight, double lr,
+void metrics_step(metrics *m, int64_t step, int64_t epoch, double loss, const double *value, const pupil_loss_conf *lc, double lr,
                   double norm, double scale, double pairs_per_s, int ranks, const phase_seconds *s)
 {
     pupil_buf b = {0};
@@ -59,9 +59,9 @@ void metrics_step(metrics *m, int64_t step, int64_t epoch, double loss, const do
     number(&b, "loss", loss);
     pupil_buf_puts(&b, ",\"terms\":{");
     for (int i = 0, n = 0; i < PUPIL_TERMS; i++) {
-        if (weight[i] == 0) continue;
+        if (lc->term[i].weight == 0) continue;
         if (n++) pupil_buf_puts(&b, ",");
-        number(&b, pupil_term_name[i], value[i]);
+        number(&b, pupil_term[i].name, value[i]);
     }
     pupil_buf_puts(&b, "},");
     number(&b, "lr", lr);

@@ -1,7 +1,7 @@
 /* step.c: one optimiser step of a student (or of a teacher that is trained here).
  *
- *   own slots: samples -> towers -> features        | gather features of the batch
- *   own slots: log-sum-exps                         | gather them
+ *   own slots: samples -> towers -> features
+ *   own slots, in rounds: what the losses need      | gather it
  *   own slots: losses, gradients, towers backward   | slot sums in the fixed tree, each rank its range
  *   own range: norm, AdamW                          | gather the parameters
  */
@@ -19,16 +19,17 @@ static double lap(double *since)
     return d;
 }
 
-/* Teacher embeddings of n samples into rows `at` of t->teacher. */
-static int load_teacher(trainer *t, const int64_t *sample, int64_t n, int64_t at)
+/* Embeddings of teacher k of n samples into rows `at` of t->teacher[k]. */
+static int load_teacher(trainer *t, int k, const int64_t *sample, int64_t n, int64_t at)
 {
-    int64_t block = t->order.block, dim = t->lc.teacher_dim;
+    int64_t block = t->order.block, dim = t->lc.teacher[k].dim;
+    pupil_cache *cache = t->j->teacher[k].cache;
     for (int64_t i = 0; i < n; i++) {
         const float *e[2];
         int64_t rows, b = sample[i] / block, row = sample[i] % block;
-        if (!pupil_cache_has(t->cache, b)) PUPIL_TRY(pupil_cache_refresh(t->cache));
-        PUPIL_TRY(pupil_cache_read(t->cache, b, &e[0], &e[1], &rows));
-        for (int s = 0; s < 2; s++) memcpy(t->teacher[s] + (at + i) * dim, e[s] + row * dim, (size_t)dim * sizeof(float));
+        if (!pupil_cache_has(cache, b)) PUPIL_TRY(pupil_cache_refresh(cache));
+        PUPIL_TRY(pupil_cache_read(cache, b, &e[0], &e[1], &rows));
+        for (int s = 0; s < 2; s++) memcpy(t->teacher[k][s] + (at + i) * dim, e[s] + row * dim, (size_t)dim * sizeof(float));
     }
     return 0;
 }
@@ -43,7 +44,7 @@ static int load_slots(trainer *t)
             sample[i] = pupil_order_sample(&t->order, epoch, pos + (t->first + k) * t->rows + i);
         r = batch_views(&t->b[k], t->j, &t->arch, sample, t->rows);
         if (r == 0) r = batch_captions(&t->b[k], t->j, PUPIL_TRAIN, sample, t->rows);
-        if (r == 0 && t->cache) r = load_teacher(t, sample, t->rows, k * t->rows);
+        for (int i = 0; i < t->lc.teachers && r == 0; i++) r = load_teacher(t, i, sample, t->rows, k * t->rows);
     }
     pupil_free(&sample);
     return pupil_agree(t->comm, r);
@@ -66,30 +67,41 @@ static int gather_rows(trainer *t, void *base, size_t row_bytes)
     return pupil_gather_ranges(t->comm, base, t->bytes);
 }
 
+/* Features of own slot k. */
+static pupil_loss_input slot_features(const trainer *t, int64_t k)
+{
+    pupil_loss_input in = {0};
+    for (int s = 0; s < 2; s++) {
+        in.student[s] = t->feat[s] + k * t->rows * t->arch.embed_dim;
+        for (int i = 0; i < t->lc.teachers; i++) in.teacher[i][s] = t->teacher[i][s] + k * t->rows * t->lc.teacher[i].dim;
+    }
+    return in;
+}
+
+/* What the losses of a slot need of the other slots. */
 static int gather_features(trainer *t, const pupil_loss_params *p)
 {
-    int64_t ds = t->arch.embed_dim, dt = t->lc.teacher_dim, width;
-    for (int64_t k = 0; k < t->slots; k++)
-        pupil_loss_prepare(t->loss, t->first + k, k, t->feat[0] + k * t->rows * ds, t->feat[1] + k * t->rows * ds,
-                           t->cache ? t->teacher[0] + k * t->rows * dt : NULL,
-                           t->cache ? t->teacher[1] + k * t->rows * dt : NULL, p);
-    pupil_batch_matrix mat[4];
-    int n = pupil_loss_gathered(t->loss, mat);
-    for (int i = 0; i < n; i++) PUPIL_TRY(gather_rows(t, mat[i].rows, (size_t)mat[i].width * sizeof(float)));
-    for (int64_t k = 0; k < t->slots; k++) pupil_loss_stats(t->loss, t->first + k, k, p);
-    double *stats = pupil_loss_statistics(t->loss, &width);
-    return gather_rows(t, stats, (size_t)width * sizeof *stats);
+    for (int round = 0; round < pupil_loss_rounds(t->loss); round++) {
+        pupil_loss_rows gathered[PUPIL_LOSS_GATHERED];
+        for (int64_t k = 0; k < t->slots; k++) {
+            pupil_loss_input in = slot_features(t, k);
+            pupil_loss_round(t->loss, round, t->first + k, &in, p);
+        }
+        int n = pupil_loss_gathered(t->loss, round, gathered);
+        for (int i = 0; i < n; i++) PUPIL_TRY(gather_rows(t, gathered[i].rows, gathered[i].bytes));
+    }
+    return 0;
 }
 
 static void backward_slot(trainer *t, int64_t k, const pupil_loss_params *p)
 {
-    int64_t at = k * t->rows * t->arch.embed_dim;
     pupil_acts *a = t->acts[t->c->recompute ? 0 : k];
+    pupil_loss_input in = slot_features(t, k);
+    float *const dfeat[PUPIL_LOSS_STREAMS] = {t->dfeat[0], t->dfeat[1]};
     float *grads = pupil_slot_sum_begin(t->sum);
     pupil_loss_params g = trainer_loss_params(t, grads);
     double since = pupil_now();
-    pupil_loss_grad(t->loss, t->first + k, k, t->feat[0] + at, t->feat[1] + at, p, &g, t->dfeat[0], t->dfeat[1],
-                    t->value + (t->first + k) * PUPIL_TERMS);
+    pupil_loss_grad(t->loss, t->first + k, &in, p, &g, dfeat, t->value + (t->first + k) * PUPIL_TERMS);
     t->sec.loss += lap(&since);
     if (t->c->recompute) forward_slot(t, k);
     pupil_image_backward(t->clip, t->params, a, t->scratch, t->dfeat[0], grads, NULL);
@@ -149,8 +161,7 @@ int trainer_step(trainer *t)
     t->sec.loss += lap(&since);
     for (int64_t k = 0; k < t->slots; k++) backward_slot(t, k, &p);
     PUPIL_TRY(pupil_slot_sum_doubles(t->comm, t->c->slots, t->value, PUPIL_TERMS, t->total));
-    t->loss_value = 0;
-    for (int i = 0; i < PUPIL_TERMS; i++) t->loss_value += t->lc.weight[i] * t->total[i];
+    t->loss_value = pupil_loss_total(&t->lc, t->total);
     PUPIL_TRY(advance(t));
     t->step++;
     return 0;

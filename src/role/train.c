@@ -7,6 +7,7 @@
 #include "pupil/math.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 int64_t trainer_epoch_steps(const trainer *t) { return PUPIL_MAX((int64_t)1, t->order.samples / t->c->batch_size); }
@@ -20,54 +21,54 @@ int64_t trainer_position(const trainer *t, int64_t step, int64_t *ret_epoch)
 const pupil_clip *trainer_clip(const trainer *t) { return t->clip; }
 const float *trainer_params(const trainer *t) { return t->params; }
 
+/* As a cache's identity tells a number: the same from a computed and from an imported cache. */
+static double as_told(double x)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.9g", x);
+    return strtod(text, NULL);
+}
+
+/* One pair of towers learns from the caches of all teachers, or (a teacher that is trained here) from the pairs alone. */
 static void set_loss(trainer *t, bool teacher)
 {
     const pupil_conf_loss *l = &t->j->conf->loss;
     t->lc = (pupil_loss_conf){.batch = t->c->batch_size, .slots = t->c->slots, .dim = t->arch.embed_dim};
+    pupil_loss_defaults(&t->lc);
     if (teacher) {
-        t->lc.weight[PUPIL_TERM_TASK] = 1;
+        t->lc.term[PUPIL_TERM_TASK].weight = 1;
         return;
     }
-    t->lc.weight[PUPIL_TERM_TASK] = l->task;
-    t->lc.weight[PUPIL_TERM_CRD] = l->crd;
-    t->lc.weight[PUPIL_TERM_ICL] = l->icl;
-    t->lc.weight[PUPIL_TERM_FD] = l->fd;
-    t->lc.icl_raw = l->icl_variant == PUPIL_VARIANT_AS_RELEASED;
-    t->lc.fd_sum = l->fd_reduce == PUPIL_FD_SUM;
-    if (!pupil_loss_wants_teacher(&t->lc)) return;
-    if (t->j->teachers > 1) pupil_warn("student: the loss takes the first teacher alone; more_teachers are cached and scored only");
-    t->lc.teacher_dim = t->j->teacher[0].dim;
-    t->lc.teacher_scale = t->j->teacher[0].given_scale > 0 ? t->j->teacher[0].given_scale : t->j->teacher[0].scale;
-    t->cache = t->j->teacher[0].cache;
+    t->lc.term[PUPIL_TERM_TASK].weight = l->task;
+    t->lc.term[PUPIL_TERM_CRD].weight = l->crd;
+    t->lc.term[PUPIL_TERM_ICL].weight = l->icl;
+    t->lc.term[PUPIL_TERM_FD].weight = l->fd;
+    t->lc.term[PUPIL_TERM_ICL].as_released = l->icl_variant == PUPIL_VARIANT_AS_RELEASED;
+    t->lc.term[PUPIL_TERM_FD].sum = l->fd_reduce == PUPIL_FD_SUM;
+    if (!pupil_loss_wants(&t->lc, PUPIL_WANTS_TEACHER)) return;
+    t->lc.teachers = t->j->teachers;
+    for (int k = 0; k < t->j->teachers; k++) {
+        const job_teacher *j = &t->j->teacher[k];
+        double scale = j->given_scale > 0 ? j->given_scale : as_told(j->scale);
+        t->lc.teacher[k] = (pupil_loss_teacher){j->dim, scale, as_told(j->bias), j->weight};
+    }
 }
 
 /* The loss's own parameters join the model's table: initialised, reduced, advanced and saved like the rest. */
 static void add_loss_tensors(trainer *t)
 {
+    pupil_loss_tensor tensor[PUPIL_LOSS_TENSORS];
     t->at_scale = pupil_clip_scale_offset(t->clip);
-    if (pupil_loss_has_heads(&t->lc)) {
-        int64_t dt = t->lc.teacher_dim, ds = t->lc.dim;
-        double std = 1 / sqrt(3.0 * (double)ds); /* variance of torch's Linear */
-        static const char *const name[2][2] = {{"loss.visual_proj.weight", "loss.visual_proj.bias"}, {"loss.text_proj.weight", "loss.text_proj.bias"}};
-        for (int s = 0; s < 2; s++) {
-            t->at_head[2 * s] = pupil_table_add(t->table, name[s][0], 2, (int64_t[]){dt, ds}, PUPIL_INIT_NORMAL, std);
-            t->at_head[2 * s + 1] = pupil_table_add(t->table, name[s][1], 1, (int64_t[]){dt}, PUPIL_INIT_CONST, 0);
-        }
-    }
-    if (t->lc.weight[PUPIL_TERM_ICL] != 0)
-        t->at_icl = pupil_table_add(t->table, "loss.icl_scale", 0, NULL, PUPIL_INIT_CONST, 2.659260036932778);
+    t->loss_tensors = pupil_loss_tensors(&t->lc, tensor);
+    for (int i = 0; i < t->loss_tensors; i++)
+        t->at_loss[i] = pupil_table_add(t->table, tensor[i].name, tensor[i].ndim, tensor[i].dim,
+                                        tensor[i].normal ? PUPIL_INIT_NORMAL : PUPIL_INIT_CONST, tensor[i].init);
 }
 
 pupil_loss_params trainer_loss_params(const trainer *t, float *base)
 {
     pupil_loss_params p = {.logit_scale = base + t->at_scale};
-    if (pupil_loss_has_heads(&t->lc)) {
-        p.image_w = base + t->at_head[0];
-        p.image_b = base + t->at_head[1];
-        p.text_w = base + t->at_head[2];
-        p.text_b = base + t->at_head[3];
-    }
-    if (t->lc.weight[PUPIL_TERM_ICL] != 0) p.icl_scale = base + t->at_icl;
+    for (int i = 0; i < t->loss_tensors; i++) p.tensor[i] = base + t->at_loss[i];
     return p;
 }
 
@@ -86,7 +87,7 @@ static void comm_close(trainer *t)
     pupil_free(&t->value);
     for (int s = 0; s < 2; s++) {
         pupil_free(&t->feat[s]);
-        pupil_free(&t->teacher[s]);
+        for (int k = 0; k < t->lc.teachers; k++) pupil_free(&t->teacher[k][s]);
         pupil_free(&t->dfeat[s]);
     }
 }
@@ -108,7 +109,7 @@ static void comm_open(trainer *t, pupil_comm *c)
     t->chunk = pupil_alloc((size_t)(t->table->total / PUPIL_CHUNK + 2) * sizeof *t->chunk);
     t->value = pupil_alloc((size_t)(t->c->slots * PUPIL_TERMS) * sizeof *t->value);
     t->sum = pupil_slot_sum_new(c, t->c->slots, t->table->total);
-    t->loss = pupil_loss_new(&t->lc, t->slots);
+    t->loss = pupil_loss_new(&t->lc);
     t->scratch = pupil_scratch_new(t->clip, t->rows);
     int64_t nacts = t->c->recompute ? 1 : t->slots, own = PUPIL_MAX((int64_t)1, t->slots) * t->rows;
     t->acts = pupil_alloc((size_t)(nacts + 1) * sizeof *t->acts);
@@ -118,7 +119,7 @@ static void comm_open(trainer *t, pupil_comm *c)
     for (int s = 0; s < 2; s++) {
         t->feat[s] = floats(own * t->arch.embed_dim);
         t->dfeat[s] = floats(t->rows * t->arch.embed_dim);
-        if (t->cache) t->teacher[s] = floats(own * t->lc.teacher_dim);
+        for (int k = 0; k < t->lc.teachers; k++) t->teacher[k][s] = floats(own * t->lc.teacher[k].dim);
     }
 }
 
@@ -288,7 +289,7 @@ static void report_step(trainer *t, run_state *rs, double seconds)
     trainer_position(t, t->step - 1, &epoch);
     char eta[32];
     if (t->log)
-        metrics_step(t->log, t->step, epoch, t->loss_value, t->total, t->lc.weight, t->lr, t->norm,
+        metrics_step(t->log, t->step, epoch, t->loss_value, t->total, &t->lc, t->lr, t->norm,
                      exp((double)t->params[t->at_scale]), (double)t->c->batch_size / seconds, pupil_comm_size(t->comm), &t->sec);
     pupil_progress(t->step == t->c->steps, "%s  step %lld/%lld   loss %.4f   %.0f pairs/s   %d rank%s   ETA %s", t->name,
                    (long long)t->step, (long long)t->c->steps, t->loss_value, rate, pupil_comm_size(t->comm),

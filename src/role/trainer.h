@@ -19,12 +19,12 @@ struct trainer {
     pupil_arch arch;
     const pupil_tokenizer *tok;
     pupil_loss_conf lc;
-    pupil_cache *cache; /* borrowed; NULL: no teacher */
     pupil_order order;
     pupil_decay_run *runs;
     float *params, *m, *v; /* [table->total]; m and v are whole only after a gather */
     pupil_weights *weights; /* params, for the forward walk */
-    int64_t at_scale, at_icl, at_head[4];
+    int64_t at_scale, at_loss[PUPIL_LOSS_TENSORS];
+    int loss_tensors;
     int64_t step;          /* finished */
     metrics *log;          /* rank 0 */
 
@@ -39,7 +39,8 @@ struct trainer {
     pupil_acts **acts;          /* one a slot, or one alone when activations are recomputed */
     pupil_scratch *scratch;
     batch *b;                   /* one a slot */
-    float *feat[2], *teacher[2], *dfeat[2]; /* [own pairs, dim]; dfeat: one slot */
+    float *feat[2], *dfeat[2];           /* [own pairs, dim]; dfeat: one slot */
+    float *teacher[PUPIL_TEACHERS][2];   /* [own pairs, its dim] */
     double *value;              /* [slots of all][PUPIL_TERMS] */
 
     /* Of the last step. */

@@ -15,7 +15,9 @@ typedef struct {
     pupil_table *table;
     pupil_conf_train train;
     pupil_loss_conf lc;
-    int64_t icl, head[2][2]; /* offsets; 0 where unused */
+    pupil_loss_tensor info[PUPIL_LOSS_TENSORS];
+    int64_t at[PUPIL_LOSS_TENSORS]; /* offsets */
+    int tensors;
     float *params, *m, *v, *grads, *images, *feat[2], *dfeat[2], *teacher[2];
     int32_t *ids, *cu;
     pupil_acts **acts;
@@ -30,11 +32,7 @@ static const char *const side[2] = {"image", "text"};
 static pupil_loss_params loss_params(const run *r, float *base)
 {
     pupil_loss_params p = {.logit_scale = base + pupil_clip_scale_offset(r->c)};
-    if (r->icl) p.icl_scale = base + r->icl;
-    if (r->head[0][0]) {
-        p.image_w = base + r->head[0][0], p.image_b = base + r->head[0][1];
-        p.text_w = base + r->head[1][0], p.text_b = base + r->head[1][1];
-    }
+    for (int i = 0; i < r->tensors; i++) p.tensor[i] = base + r->at[i];
     return p;
 }
 
@@ -53,7 +51,7 @@ static void read_inputs(run *r, const char *teacher)
     for (int s = 0; s < 2 && teacher; s++) {
         snprintf(name, sizeof name, "%s/%s", teacher, side[s]);
         r->teacher[s] = h5_floats(h, name, dims);
-        r->lc.teacher_dim = dims[1];
+        r->lc.teachers = 1, r->lc.teacher[0] = (pupil_loss_teacher){.dim = dims[1], .scale = 20, .weight = 1};
     }
     pupil_free(&padded);
     pupil_free(&path);
@@ -62,18 +60,9 @@ static void read_inputs(run *r, const char *teacher)
 
 static void add_loss_tensors(run *r)
 {
-    int64_t ds = r->lc.dim, dt = r->lc.teacher_dim;
-    if (r->lc.weight[PUPIL_TERM_ICL] != 0)
-        r->icl =
-            pupil_table_add(r->table, "loss.cross_logit_scale", 0, NULL, PUPIL_INIT_CONST, log(1 / 0.07));
-    static const char *const name[2] = {"loss.visual_proj", "loss.text_proj"};
-    for (int s = 0; s < 2 && pupil_loss_has_heads(&r->lc); s++) {
-        char t[96];
-        snprintf(t, sizeof t, "%s.weight", name[s]);
-        r->head[s][0] = pupil_table_add(r->table, t, 2, (int64_t[]){dt, ds}, PUPIL_INIT_CONST, 0);
-        snprintf(t, sizeof t, "%s.bias", name[s]);
-        r->head[s][1] = pupil_table_add(r->table, t, 1, (int64_t[]){dt}, PUPIL_INIT_CONST, 0);
-    }
+    r->tensors = pupil_loss_tensors(&r->lc, r->info);
+    for (int i = 0; i < r->tensors; i++)
+        r->at[i] = pupil_table_add(r->table, strcmp(r->info[i].name, "loss.icl_scale") ? r->info[i].name : "loss.cross_logit_scale", r->info[i].ndim, r->info[i].dim, PUPIL_INIT_CONST, r->info[i].init);
 }
 
 static void load_heads(run *r)
@@ -81,13 +70,12 @@ static void load_heads(run *r)
     char *path = oracle_path("train/inputs.h5");
     pupil_h5 *h;
     GOOD(pupil_h5_open(path, &h));
-    static const char *const name[2][2] = {{"heads/visual_proj.weight", "heads/visual_proj.bias"},
-                                           {"heads/text_proj.weight", "heads/text_proj.bias"}};
-    for (int s = 0; s < 2; s++)
-        for (int k = 0; k < 2; k++)
-            GOOD(pupil_h5_read(h, name[s][k], PUPIL_H5_F32,
-                               k ? r->lc.teacher_dim : r->lc.teacher_dim * r->lc.dim,
-                               r->params + r->head[s][k]));
+    for (int i = 0; i < r->tensors; i++) {
+        const pupil_loss_tensor *t = &r->info[i];
+        char *name = pupil_format("heads/%s", t->name + strlen("loss."));
+        if (t->ndim) GOOD(pupil_h5_read(h, name, PUPIL_H5_F32, t->dim[0] * (t->ndim > 1 ? t->dim[1] : 1), r->params + r->at[i]));
+        pupil_free(&name);
+    }
     pupil_h5_close(&h);
     pupil_free(&path);
 }
@@ -109,24 +97,27 @@ static bool run_new(run *r, const char *teacher, int64_t slots)
                   .eps = 1e-6,
                   .warmup = 3,
                   .grad_clip_norm = 1},
-        .lc = {.slots = slots, .dim = a.embed_dim, .weight = {1}, .teacher_scale = 20, .icl_raw = true}};
+        .lc = {.slots = slots, .dim = a.embed_dim}};
     r->table = pupil_clip_table(r->c);
     read_inputs(r, teacher);
-    if (teacher)
-        r->lc.weight[PUPIL_TERM_CRD] = r->lc.weight[PUPIL_TERM_ICL] = 1, r->lc.weight[PUPIL_TERM_FD] = 2000;
+    pupil_loss_defaults(&r->lc);
+    pupil_loss_term *term = r->lc.term;
+    term[PUPIL_TERM_TASK].weight = 1;
+    if (teacher) term[PUPIL_TERM_CRD].weight = term[PUPIL_TERM_ICL].weight = 1, term[PUPIL_TERM_FD].weight = 2000;
+    term[PUPIL_TERM_ICL].as_released = true;
     add_loss_tensors(r);
     float **whole[] = {&r->params, &r->m, &r->v, &r->grads};
     for (int i = 0; i < 4; i++) *whole[i] = floats(r->table->total);
     pupil_table_init(r->table, 1, r->params);
     GOOD(pupil_model_dir_load(dir, r->c, r->params)); /* leaves the guests alone */
-    if (r->head[0][0]) load_heads(r);
+    load_heads(r);
     int64_t rows = r->lc.batch / slots;
     for (int s = 0; s < 2; s++)
         r->feat[s] = floats(r->lc.batch * a.embed_dim), r->dfeat[s] = floats(rows * a.embed_dim);
     r->acts = pupil_alloc((size_t)slots * sizeof(pupil_acts *));
     for (int64_t k = 0; k < slots; k++) r->acts[k] = pupil_acts_new(r->c, rows, true);
     r->scratch = pupil_scratch_new(r->c, rows);
-    r->loss = pupil_loss_new(&r->lc, slots);
+    r->loss = pupil_loss_new(&r->lc);
     r->sums = doubles(r->table->total / PUPIL_CHUNK + 1);
     r->runs = pupil_alloc((size_t)r->table->n * sizeof *r->runs);
     for (int64_t i = 0; i < r->table->n; i++)
@@ -145,10 +136,18 @@ static void run_end(run *r)
     for (int s = 0; s < 2; s++) DROP(r->feat[s], r->dfeat[s], r->teacher[s]);
 }
 
+static pupil_loss_input slot_features(const run *r, int64_t first, int64_t k)
+{
+    int64_t rows = r->lc.batch / r->lc.slots, at = k * rows;
+    pupil_loss_input in = {.student = {r->feat[0] + at * r->lc.dim, r->feat[1] + at * r->lc.dim}};
+    for (int s = 0; s < 2 && r->lc.teachers; s++) in.teacher[0][s] = r->teacher[s] + (first + at) * r->lc.teacher[0].dim;
+    return in;
+}
+
 /* Gradient of one batch into r->grads, loss into r->value. */
 static void gradient(run *r, int64_t first)
 {
-    int64_t slots = r->lc.slots, rows = r->lc.batch / slots, ds = r->lc.dim, dt = r->lc.teacher_dim;
+    int64_t slots = r->lc.slots, rows = r->lc.batch / slots, ds = r->lc.dim;
     int64_t pixels = 3 * pupil_clip_arch(r->c)->image_size * pupil_clip_arch(r->c)->image_size;
     pupil_loss_params p = loss_params(r, r->params), g = loss_params(r, r->grads);
     memset(r->grads, 0, (size_t)r->table->total * sizeof *r->grads);
@@ -161,21 +160,23 @@ static void gradient(run *r, int64_t first)
                             r->feat[0] + at);
         pupil_text_forward(r->c, flat, r->acts[k], r->scratch, r->ids + r->cu[i], cu, rows,
                            r->feat[1] + at);
-        pupil_loss_prepare(r->loss, k, k, r->feat[0] + at, r->feat[1] + at,
-                           dt ? r->teacher[0] + i * dt : NULL, dt ? r->teacher[1] + i * dt : NULL, &p);
         pupil_free(&cu);
     }
     pupil_weights_free(&flat);
-    for (int64_t k = 0; k < slots; k++) pupil_loss_stats(r->loss, k, k, &p);
+    for (int round = 0; round < pupil_loss_rounds(r->loss); round++)
+        for (int64_t k = 0; k < slots; k++) {
+            pupil_loss_input in = slot_features(r, first, k);
+            pupil_loss_round(r->loss, round, k, &in, &p);
+        }
     r->value = 0;
     for (int64_t k = 0; k < slots; k++) {
         double value[PUPIL_TERMS];
-        int64_t at = k * rows * ds;
-        pupil_loss_grad(r->loss, k, k, r->feat[0] + at, r->feat[1] + at, &p, &g, r->dfeat[0], r->dfeat[1],
-                        value);
+        pupil_loss_input in = slot_features(r, first, k);
+        float *const dfeat[PUPIL_LOSS_STREAMS] = {r->dfeat[0], r->dfeat[1]};
+        pupil_loss_grad(r->loss, k, &in, &p, &g, dfeat, value);
         pupil_image_backward(r->c, r->params, r->acts[k], r->scratch, r->dfeat[0], r->grads, NULL);
         pupil_text_backward(r->c, r->params, r->acts[k], r->scratch, r->dfeat[1], r->grads);
-        for (int t = 0; t < PUPIL_TERMS; t++) r->value += r->lc.weight[t] * value[t];
+        r->value += pupil_loss_total(&r->lc, value);
     }
 }
 
@@ -257,8 +258,8 @@ static void trajectory(const char *file, const char *teacher, int64_t slots, int
         CHECK(fabs(r.norm / norm - 1) < 1e-4, "step %d: norm %.9g, expected %.9g", (int)s, r.norm, norm);
         assert_true(fabs((double)r.params[pupil_clip_scale_offset(r.c)] -
                          json_number_in(want, "log_logit_scale_after")) < 1e-5);
-        if (r.icl)
-            assert_true(fabs((double)r.params[r.icl] - json_number_in(want, "icl_scale_after")) < 1e-5);
+        for (int i = 0; i < r.tensors; i++)
+            assert_true(r.info[i].ndim || fabs((double)r.params[r.at[i]] - json_number_in(want, "icl_scale_after")) < 1e-5);
     }
     double last = check_final(&r, json_object_get(all, "final_float64"));
     print_message("%s, %d slots: losses off by %.1e, gradient norms by %.1e, final weights by %.1e\n", file,

@@ -1,5 +1,5 @@
-/* Any bytes as tokenizer.json, and behind a line "---" as the tokenizer_config.json beside it: refused, or a
- * tokenizer whose ids are in its vocabulary, for the input itself too. */
+/* Any bytes as tokenizer.json if they begin with a brace, else as spiece.model, and behind a line "---" as the
+ * tokenizer_config.json beside it: refused, or a tokenizer whose ids are in its vocabulary, for the input itself too. */
 #include "folder.h"
 
 #include "pupil/data.h"
@@ -25,7 +25,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     pupil_tokenizer *t = NULL;
     char *text = pupil_alloc(n + 1), digest[65];
     memcpy(text, bytes, n);
-    fuzz_file("tokenizer.json", bytes, first);
+    bool json = n > 0 && bytes[0] == '{';
+    fuzz_no_file(json ? "spiece.model" : "tokenizer.json");
+    fuzz_file(json ? "tokenizer.json" : "spiece.model", bytes, first);
     if (pupil_tokenizer_open(fuzz_folder(), &t) == 0) {
         encode(t, "a photo of 2 cats\xef\xbc\x81");
         encode(t, text);

@@ -4,7 +4,7 @@
  * hurt, oversubscription where it is needed, TCP keep-alives that notice a dead link within 10 s, and silence
  * where Open MPI would complain of what does not matter here. A variable the user has set already is left
  * alone. */
-#include "cli.h"
+#include "slurm.h"
 
 #include "pupil/role.h"
 
@@ -155,24 +155,6 @@ static int compose(command *c, const pupil_plan *p, const char *conf, const cli_
     return 0;
 }
 
-/* `word` as a shell would have to read it. */
-static void quote(pupil_buf *out, const char *word)
-{
-    bool plain =
-        *word && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%") ==
-                     strlen(word);
-    if (plain) {
-        pupil_buf_puts(out, word);
-        return;
-    }
-    pupil_buf_puts(out, "'");
-    for (const char *p = word; *p; p++) {
-        if (*p == '\'') pupil_buf_puts(out, "'\\''");
-        else pupil_buf_add(out, p, 1);
-    }
-    pupil_buf_puts(out, "'");
-}
-
 /* The command, and for --dry-run the plan and the environment too; a run prints its plan itself. */
 static void show(const command *c, const pupil_conf *conf, const pupil_plan *p, bool dry_run)
 {
@@ -181,7 +163,7 @@ static void show(const command *c, const pupil_conf *conf, const pupil_plan *p, 
     pupil_buf_printf(&out, "command  %s", dry_run ? c->env.s : "");
     for (int64_t i = 0; i < c->n; i++) {
         if (i) pupil_buf_puts(&out, " ");
-        quote(&out, c->argv[i]);
+        cli_quote(&out, c->argv[i]);
     }
     printf("%s\n", out.s);
     pupil_buf_free(&out);
@@ -214,15 +196,19 @@ static int launch(const char *path, const cli_list *sets, bool again, bool dry_r
 int cmd_launch(int argc, char **argv)
 {
     cli_list sets = {0};
-    bool again = false, dry_run = false;
+    bool again = false, dry_run = false, queue = false, status = false, json = false;
     const cli_option options[] = {
-        {"dry-run", CLI_FLAG, &dry_run, NULL, "check, plan and print the mpirun command; start nothing"},
+        {"dry-run", CLI_FLAG, &dry_run, NULL, "check, plan and print the mpirun command, or the job scripts; start nothing"},
+        {"submit", CLI_FLAG, &queue, NULL, "render job scripts and hand them to sbatch (pupil help jobs)"},
+        {"status", CLI_FLAG, &status, NULL, "where a run stands, from its files and squeue alone; CONF is its folder"},
+        {"json", CLI_FLAG, &json, NULL, "with --status: one JSON object"},
         {"set", CLI_LIST, &sets, "KEY=VALUE", "override one setting, e.g. --set ranks.total=4 (repeatable)"},
         {"again", CLI_FLAG, &again, NULL, "train a finished student once more; teacher and cache are reused"},
     };
     const cli_spec spec = {"launch",
-                           "CONF",
-                           "Checks the settings, plans the ranks and runs the job here with mpirun. Run the "
+                           "CONF...",
+                           "Checks the settings, plans the ranks and runs the job here with mpirun, or with "
+                           "--submit on a cluster: several configurations become an array. Run the "
                            "same command again to resume an "
                            "interrupted job.\nCtrl-C (or TERM, USR1) saves a checkpoint and ends with exit "
                            "code 75; a second one ends at once.",
@@ -230,10 +216,14 @@ int cmd_launch(int argc, char **argv)
                            options,
                            PUPIL_COUNT(options),
                            1,
-                           1};
+                           -1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
-    if (r == 0) r = launch(args[0], &sets, again, dry_run);
+    if (r == 0 && n > 1 && !queue)
+        r = pupil_fail(PUPIL_EUSER, "pupil launch: '%s' is one configuration too many; several take --submit", args[1]);
+    if (r == 0 && status) r = slurm_status(args[0], json);
+    else if (r == 0 && queue) r = slurm_launch((const char *const *)args, n, &sets, again, dry_run);
+    else if (r == 0) r = launch(args[0], &sets, again, dry_run);
     cli_list_free(&sets);
     return r;
 }

@@ -10,11 +10,11 @@
 const char *const cli_planned[] = {
     "study",        "eval",         "loss",           "cache build",
     "cache export", "bench loss",    "bench allreduce",
-    "bench cache",  "embed --images", "embed --texts", "launch --submit"};
+    "bench cache",  "embed --images", "embed --texts"};
 const int cli_nplanned = PUPIL_COUNT(cli_planned);
 
 static const cli_command commands[] = {
-    {"launch", cmd_launch, "check a configuration, plan the ranks, run it with mpirun here"},
+    {"launch", cmd_launch, "check a configuration, plan the ranks, run it with mpirun here or as jobs of a cluster"},
     {"run", cmd_run, "the job itself: what mpirun or srun starts on every rank"},
     {"plan", cmd_plan, "FLOPs, memory, cache bytes and the split of ranks; runs nothing"},
     {"report", cmd_report, "write report.html and tables of a run directory again"},

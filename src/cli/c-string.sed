@@ -1,0 +1,4 @@
+# Turns a text into a C string literal, a line at a time.
+s/[\"]/\\&/g
+s/^/"/
+s/$/\\n"/

@@ -1,0 +1,209 @@
+/* slurm_script.c: a job -> its script. A script says at the top, line by line, what SLURM is asked for and why; then
+ * come its names; then job.sh, which is the same in all of them; then the few lines that are its own. It depends on
+ * the settings alone, so the same settings give the same script. */
+#include "slurm.h"
+
+#include <string.h>
+
+static const char body[] =
+#include "job_sh.inc"
+    ;
+
+void cli_quote(pupil_buf *out, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+    if (*word && strspn(word, plain) == strlen(word)) {
+        pupil_buf_puts(out, word);
+        return;
+    }
+    pupil_buf_puts(out, "'");
+    for (const char *p = word; *p; p++) {
+        if (*p == '\'') pupil_buf_puts(out, "'\\''");
+        else pupil_buf_add(out, p, 1);
+    }
+    pupil_buf_puts(out, "'");
+}
+
+/* ---- what SLURM is asked for --------------------------------------------------------------------- */
+static void ask(pupil_buf *out, const char *why, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void ask(pupil_buf *out, const char *why, const char *fmt, ...)
+{
+    char line[4200];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    if (why) pupil_buf_printf(out, "# %s\n", why);
+    pupil_buf_printf(out, "#SBATCH %s\n", line);
+}
+
+static void ask_nodes(const pupil_conf *c, const slurm_nodes *n, pupil_buf *out)
+{
+    if (c->slurm.account) ask(out, "Who pays.", "--account=%s", c->slurm.account);
+    if (c->slurm.qos) ask(out, NULL, "--qos=%s", c->slurm.qos);
+    if (n->partition) ask(out, "The queue it waits in.", "--partition=%s", n->partition);
+    if (n->constraint) ask(out, "Only nodes with these features.", "--constraint=%s", n->constraint);
+    ask(out, n->least < n->most ? "Nodes, at least and at most: after a loss it goes on with fewer." : "Nodes.", "--nodes=%s", n->nodes);
+    ask(out, "Ranks on each of them, and cores (threads) of each rank.", "--ntasks-per-node=%d", n->per_node);
+    ask(out, NULL, "--cpus-per-task=%d", n->threads);
+    ask(out, "The longest it may run; what is not done by then is done after the next start.", "--time=%s", n->time);
+    ask(out, "The script (B:) is told so many seconds before; also send_user_signal sites use it for pre-emption.",
+        "--signal=B:USR1@%lld", (long long)c->slurm.signal_seconds);
+    ask(out, "It may be queued again under the same number; then its log goes on where it stopped.", "--requeue");
+}
+
+static void extra_directives(const pupil_conf *c, pupil_buf *out)
+{
+    for (int i = 0; i < c->slurm.lines.n; i++)
+        if (!strncmp(c->slurm.lines.item[i], "#SBATCH", 7)) pupil_buf_printf(out, "%s\n", c->slurm.lines.item[i]);
+}
+
+static const char *about(const slurm_job *j)
+{
+    switch (j->kind) {
+    case JOB_SINGLE: return "the whole run in one job";
+    case JOB_PREPARE: return "first of a chain: trains the teacher and names the cache";
+    case JOB_FILL: return "fills a cache that several cells will read";
+    case JOB_TEACHERS: return "an array of teacher jobs that fill the cache together, segment by segment";
+    case JOB_STUDENT: return "last of a chain: trains the student, after it has computed what teacher jobs have left";
+    case JOB_HETJOB: return "one job on nodes of two kinds: students on the first, teachers on the second";
+    case JOB_CELLS: return "an array with one run an element";
+    }
+    return "";
+}
+
+static void directives(const slurm_job *j, pupil_buf *out)
+{
+    const pupil_conf *c = j->cell->conf;
+    const char *slash = strrchr(c->run.dir, '/'), *last = slash && slash[1] ? slash + 1 : c->run.dir;
+    slurm_nodes n = slurm_nodes_of(c, j->kind == JOB_TEACHERS), teachers = slurm_nodes_of(c, true);
+    pupil_buf_printf(out, "#!/bin/sh\n# pupil: %s.\n# Submit it in the folder that the paths of the settings begin in. sbatch reads "
+                     "the lines that begin with #SBATCH.\n#\n", about(j));
+    ask(out, "Its name in squeue.", "--job-name=%.60s-%s", last, j->name);
+    ask(out, "Its log: %x is the name, %j the number, %A and %a those of an array and its element.", "--output=%s/jobs/%s.log", c->run.dir,
+        j->elements ? "%x-%A_%a" : "%x-%j");
+    ask(out, NULL, "--open-mode=append");
+    if (j->elements) {
+        int first = j->kind == JOB_TEACHERS;
+        char limit[16] = "";
+        if (j->at_once) snprintf(limit, sizeof limit, "%%%d", j->at_once);
+        ask(out, j->at_once ? "The elements, and how many may run at a time." : "The elements.", "--array=%d-%d%s", first, j->elements - 1 + first, limit);
+    }
+    ask_nodes(c, &n, out);
+    extra_directives(c, out);
+    if (j->kind == JOB_HETJOB) {
+        ask(out, "What follows is asked for the second part.", "hetjob");
+        ask_nodes(c, &teachers, out);
+        extra_directives(c, out);
+    }
+    pupil_buf_puts(out, "\nset -u\n\n");
+}
+
+/* ---- its names ----------------------------------------------------------------------------------- */
+static void name(pupil_buf *out, const char *variable, const char *value)
+{
+    pupil_buf_printf(out, "%s=", variable);
+    cli_quote(out, value);
+    pupil_buf_puts(out, "\n");
+}
+
+static void cell_names(const slurm_plan *s, pupil_buf *out)
+{
+    pupil_buf_puts(out, "case $SLURM_ARRAY_TASK_ID in\n");
+    for (int i = 0; i < s->ncells; i++) {
+        pupil_buf_printf(out, "%d) conf=", i);
+        cli_quote(out, s->cell[i].path);
+        pupil_buf_puts(out, " run=");
+        cli_quote(out, s->cell[i].conf->run.dir);
+        pupil_buf_puts(out, " ;;\n");
+    }
+    pupil_buf_puts(out, "*) exit 2 ;;\nesac\n");
+}
+
+static void names(const slurm_plan *s, const slurm_job *j, pupil_buf *out)
+{
+    static const char *const launcher[] = {"auto", "srun", "mpirun"};
+    const pupil_conf *c = j->cell->conf;
+    char number[24];
+    pupil_buf_puts(out, "# The program, the settings and the folder of the run. launcher: auto, srun or mpirun.\n");
+    name(out, "pupil", s->program);
+    if (j->kind == JOB_CELLS) {
+        cell_names(s, out);
+    } else {
+        name(out, "conf", j->cell->path);
+        name(out, "run", c->run.dir);
+    }
+    name(out, "launcher", j->kind == JOB_HETJOB ? "srun" : launcher[c->slurm.launcher]);
+    name(out, "groups", j->kind == JOB_HETJOB ? "--het-group=0,1" : "");
+    snprintf(number, sizeof number, "%lld", (long long)c->slurm.retries);
+    name(out, "retries", number);
+    if (c->slurm.modules.n) pupil_buf_puts(out, "\n# What the program was built with.\nmodule purge\nmodule load");
+    for (int i = 0; i < c->slurm.modules.n; i++) {
+        pupil_buf_puts(out, " ");
+        cli_quote(out, c->slurm.modules.item[i]);
+    }
+    if (c->slurm.modules.n) pupil_buf_puts(out, "\n");
+    for (int i = 0; i < c->slurm.lines.n; i++)
+        if (strncmp(c->slurm.lines.item[i], "#SBATCH", 7)) pupil_buf_printf(out, "%s\n", c->slurm.lines.item[i]);
+    pupil_buf_puts(out, "\n");
+}
+
+/* ---- its own lines ------------------------------------------------------------------------------- */
+static void arguments(const slurm_job *j, pupil_buf *out)
+{
+    const cli_list *sets = j->cell->sets;
+    pupil_buf_puts(out, "# What `pupil run` is told beside the settings.\nset --");
+    for (int i = 0; i < sets->n; i++) {
+        pupil_buf_puts(out, " --set ");
+        cli_quote(out, sets->item[i]);
+    }
+    if (j->cell->again && (j->kind == JOB_SINGLE || j->kind == JOB_STUDENT || j->kind == JOB_CELLS || j->kind == JOB_HETJOB))
+        pupil_buf_puts(out, " --again");
+    if (j->kind == JOB_PREPARE) pupil_buf_puts(out, " --set run.mode=prepare");
+    if (j->kind == JOB_FILL) pupil_buf_puts(out, " --set run.mode=teach");
+    if (j->kind == JOB_STUDENT) pupil_buf_puts(out, " --set run.mode=chained");
+    if (j->kind == JOB_TEACHERS) {
+        pupil_buf_puts(out, " --set run.mode=teach --set cache.share=\"$SLURM_ARRAY_TASK_ID\"\nrun=$run/teachers/$SLURM_ARRAY_TASK_ID");
+        pupil_buf_puts(out, "\nset -- \"$@\" --set run.dir=\"$run\"");
+    }
+    if (j->kind == JOB_HETJOB) {
+        slurm_nodes t = slurm_nodes_of(j->cell->conf, true);
+        pupil_buf_printf(out, " --set ranks.teacher=%d", t.most * t.per_node);
+    }
+    pupil_buf_puts(out, "\n");
+}
+
+/* Students read their segments from their node's own disk: the cache is filled first, then copied. */
+static void staging(const slurm_job *j, pupil_buf *out)
+{
+    const pupil_conf *c = j->cell->conf;
+    pupil_buf_puts(out, "\n# The cache is made whole, if it is not, and copied to each node's own disk, from where the students read it.\n"
+                        "run \"$@\" --set run.mode=teach\nif [ \"$code\" != 0 ]; then done_or_again; fi\n"
+                        "near=${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/pupil-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}\n"
+                        "set -- \"$@\" --set run.mode=students\n");
+    for (int k = -1; k < PUPIL_TEACHERS - 1; k++) {
+        const char *dir = k < 0 ? c->cache.dir : c->more_teachers[k].cache;
+        char key[48] = "cache.dir";
+        if (!dir) continue;
+        if (k >= 0) snprintf(key, sizeof key, "more_teachers.%d.cache", k);
+        pupil_buf_puts(out, "copy ");
+        cli_quote(out, dir);
+        pupil_buf_printf(out, " \"$near/%d\" && set -- \"$@\" --set %s=\"$near/%d\"\n", k + 1, key, k + 1);
+    }
+}
+
+void slurm_script(const slurm_plan *s, const slurm_job *j, pupil_buf *out)
+{
+    bool learns = j->kind == JOB_SINGLE || j->kind == JOB_STUDENT;
+    directives(j, out);
+    names(s, j, out);
+    pupil_buf_puts(out, body);
+    pupil_buf_puts(out, "# ---- What this script is for ------------------------------------------------------------------------\n\n");
+    arguments(j, out);
+    bool stage = learns && j->cell->conf->slurm.stage && j->cell->plan.distils;
+    if (stage) staging(j, out);
+    pupil_buf_puts(out, "\nrun \"$@\"\n");
+    if (stage)
+        pupil_buf_puts(out, "srun --mpi=none --nodes=\"$SLURM_JOB_NUM_NODES\" --ntasks=\"$SLURM_JOB_NUM_NODES\" --ntasks-per-node=1 rm -rf \"$near\"\n");
+    pupil_buf_puts(out, "done_or_again\n");
+}

@@ -22,7 +22,7 @@ allowed() { # room -> doors it may include besides its own
 third_party() { # room -> third-party headers it may include
   case $1 in
   conf) echo "yaml.h" ;;
-  math) echo "cblas.h omp.h" ;;
+  math) echo "cblas.h mkl_cblas.h omp.h" ;;
   par) echo "mpi.h" ;;
   store) echo "hdf5.h" ;;
   data) echo "jpeglib.h png.h webp/decode.h archive.h archive_entry.h jansson.h pcre2.h zlib.h" ;;

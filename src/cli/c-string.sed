@@ -1,4 +1,6 @@
-# Turns a text into a C string literal, a line at a time.
+# Turns job.sh into a C string, a line at a time.
 s/[\"]/\\&/g
-s/^/"/
+s/^/    "/
 s/$/\\n"/
+1i #include "slurm.h"\n\nconst char slurm_job_body[] =
+$s/$/;/

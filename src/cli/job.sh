@@ -27,6 +27,7 @@ ranks() {
 # checkpoint and end with exit code 75.
 child=
 asked=
+# shellcheck disable=SC2317 # the trap calls it
 pass_on() {
   asked=yes
   if [ -n "$child" ]; then kill -USR1 "$child"; fi
@@ -44,16 +45,6 @@ run() {
     if ! kill -0 "$child" 2>/dev/null; then break; fi # else a signal has interrupted the wait
   done
   child=
-}
-
-# copy FROM TO: a folder to the same place of every node's own disk.
-copy() {
-  # shellcheck disable=SC2016 # each node's shell is to expand it
-  srun --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 sh -c '
-    [ -d "$2" ] && exit 0
-    mkdir -p "$(dirname "$2")" && cp -R "$1" "$2.$SLURM_NODEID" && mv -T "$2.$SLURM_NODEID" "$2" 2>/dev/null ||
-      rm -rf "$2.$SLURM_NODEID"
-    [ -d "$2" ]' copy "$1" "$2"
 }
 
 # done_or_again: ends the job, or has it queued again under the same number. 0: done. 2: the settings are wrong, and

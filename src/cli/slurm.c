@@ -14,7 +14,7 @@
 
 /* ---- what is said before ------------------------------------------------------------------------- */
 /* The sbatch command of a job; ids: what its predecessors are called. */
-static void command(const slurm_plan *s, const slurm_job *j, char *const *ids, const char *script, pupil_buf *out)
+static void command(const slurm_job *j, char *const *ids, const char *script, pupil_buf *out)
 {
     pupil_buf_puts(out, "sbatch --parsable");
     for (int i = 0; i < j->nafter; i++)
@@ -22,7 +22,6 @@ static void command(const slurm_plan *s, const slurm_job *j, char *const *ids, c
     if (j->afterok) pupil_buf_puts(out, " --kill-on-invalid-dep=yes");
     pupil_buf_puts(out, " ");
     cli_quote(out, script);
-    (void)s;
 }
 
 static char *script_path(const slurm_plan *s, const slurm_job *j)
@@ -59,7 +58,7 @@ static void show(const slurm_plan *s, bool scripts)
     for (int i = 0; i < s->njobs && scripts; i++) {
         char *path = script_path(s, &s->job[i]);
         pupil_buf_printf(&out, "%s=$(", s->job[i].name);
-        command(s, &s->job[i], ids, path, &out);
+        command(&s->job[i], ids, path, &out);
         pupil_buf_puts(&out, ")\n");
         pupil_free(&path);
     }
@@ -96,7 +95,7 @@ static int submit(const slurm_plan *s, const slurm_job *j, char **ids)
     char *path = script_path(s, j), *dir = pupil_join(s->cell[0].conf->run.dir, "jobs"), *said = NULL;
     pupil_buf text = {0}, line = {0};
     slurm_script(s, j, &text);
-    command(s, j, ids, path, &line);
+    command(j, ids, path, &line);
     int r = pupil_mkdirs(dir);
     if (r == 0) r = pupil_write_file(path, text.s, text.len);
     if (r == 0) r = queue_ask(line.s, &said);

@@ -53,6 +53,7 @@ void slurm_plan_free(slurm_plan *s);
 void slurm_estimate(const slurm_plan *s, double gflops, pupil_buf *out);
 
 /* ---- slurm_script.c ---- */
+extern const char slurm_job_body[]; /* job.sh */
 void slurm_script(const slurm_plan *s, const slurm_job *j, pupil_buf *out);
 /** `word` as a shell would have to read it. */
 void cli_quote(pupil_buf *out, const char *word);

@@ -5,10 +5,6 @@
 
 #include <string.h>
 
-static const char body[] =
-#include "job_sh.inc"
-    ;
-
 void cli_quote(pupil_buf *out, const char *word)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
@@ -47,7 +43,7 @@ static void ask_nodes(const pupil_conf *c, const slurm_nodes *n, pupil_buf *out)
     ask(out, "Ranks on each of them, and cores (threads) of each rank.", "--ntasks-per-node=%d", n->per_node);
     ask(out, NULL, "--cpus-per-task=%d", n->threads);
     ask(out, "The longest it may run; what is not done by then is done after the next start.", "--time=%s", n->time);
-    ask(out, "The script (B:) is told so many seconds before; also send_user_signal sites use it for pre-emption.",
+    ask(out, "This script (B:) gets the signal USR1 so many seconds before that.",
         "--signal=B:USR1@%lld", (long long)c->slurm.signal_seconds);
     ask(out, "It may be queued again under the same number; then its log goes on where it stopped.", "--requeue");
 }
@@ -72,13 +68,19 @@ static const char *about(const slurm_job *j)
     return "";
 }
 
-static void directives(const slurm_job *j, pupil_buf *out)
+static void directives(const slurm_plan *s, const slurm_job *j, pupil_buf *out)
 {
     const pupil_conf *c = j->cell->conf;
     const char *slash = strrchr(c->run.dir, '/'), *last = slash && slash[1] ? slash + 1 : c->run.dir;
     slurm_nodes n = slurm_nodes_of(c, j->kind == JOB_TEACHERS), teachers = slurm_nodes_of(c, true);
-    pupil_buf_printf(out, "#!/bin/sh\n# pupil: %s.\n# Submit it in the folder that the paths of the settings begin in. sbatch reads "
-                     "the lines that begin with #SBATCH.\n#\n", about(j));
+    pupil_buf_printf(out, "#!/bin/sh\n# pupil: %s. By hand, in the folder that the paths of the settings begin in:\n#   mkdir -p ", about(j));
+    for (int i = 0; i < (j->kind == JOB_CELLS ? s->ncells : 1); i++) {
+        if (i) pupil_buf_puts(out, " ");
+        pupil_buf_printf(out, "%s/jobs", s->cell[i].conf->run.dir);
+    }
+    pupil_buf_printf(out, " && sbatch%s", j->nafter ? j->afterok ? " --dependency=afterok:" : " --dependency=afterany:" : "");
+    for (int i = 0; i < j->nafter; i++) pupil_buf_printf(out, "%sNUMBER-OF-%s", i ? ":" : "", s->job[j->after[i]].name);
+    pupil_buf_printf(out, " %s.sbatch\n# sbatch reads the lines that begin with #SBATCH; its own options come before them.\n#\n", j->name);
     ask(out, "Its name in squeue.", "--job-name=%.60s-%s", last, j->name);
     ask(out, "Its log: %x is the name, %j the number, %A and %a those of an array and its element.", "--output=%s/jobs/%s.log", c->run.dir,
         j->elements ? "%x-%A_%a" : "%x-%j");
@@ -154,6 +156,7 @@ static void arguments(const slurm_job *j, pupil_buf *out)
     const cli_list *sets = j->cell->sets;
     pupil_buf_puts(out, "# What `pupil run` is told beside the settings.\nset --");
     for (int i = 0; i < sets->n; i++) {
+        if (!strncmp(sets->item[i], "slurm.", 6)) continue; /* the ranks do not ask */
         pupil_buf_puts(out, " --set ");
         cli_quote(out, sets->item[i]);
     }
@@ -166,21 +169,33 @@ static void arguments(const slurm_job *j, pupil_buf *out)
         pupil_buf_puts(out, " --set run.mode=teach --set cache.share=\"$SLURM_ARRAY_TASK_ID\"\nrun=$run/teachers/$SLURM_ARRAY_TASK_ID");
         pupil_buf_puts(out, "\nset -- \"$@\" --set run.dir=\"$run\"");
     }
-    if (j->kind == JOB_HETJOB) {
-        slurm_nodes t = slurm_nodes_of(j->cell->conf, true);
-        pupil_buf_printf(out, " --set ranks.teacher=%d", t.most * t.per_node);
-    }
+    if (j->kind == JOB_HETJOB) pupil_buf_puts(out, " --set ranks.teacher=\"$SLURM_NTASKS_HET_GROUP_1\"");
     pupil_buf_puts(out, "\n");
 }
+
+static const char copying[] =
+    "\n# on_nodes COMMAND: once on each node.\n"
+    "on_nodes() {\n"
+    "  srun --mpi=none --nodes=\"$SLURM_JOB_NUM_NODES\" --ntasks=\"$SLURM_JOB_NUM_NODES\" --ntasks-per-node=1 \"$@\"\n"
+    "}\n\n"
+    "# copy FROM TO: a folder to the same place of every node's own disk. Where nodes share that place, the first one is\n"
+    "# enough.\n"
+    "copy() {\n"
+    "  # shellcheck disable=SC2016 # the shells of the nodes expand it\n"
+    "  on_nodes sh -c 'mkdir -p \"$(dirname \"$2\")\" && cp -R \"$1\" \"$2.$SLURM_NODEID\" &&\n"
+    "    { mv -T \"$2.$SLURM_NODEID\" \"$2\" 2>/dev/null || rm -rf \"$2.$SLURM_NODEID\"; } && [ -d \"$2\" ]' copy \"$1\" \"$2\"\n"
+    "}\n\n"
+    "# The cache is made whole, if it is not, and copied; then students read it from there.\n"
+    "run \"$@\" --set run.mode=teach\n"
+    "if [ \"$code\" != 0 ]; then done_or_again; fi\n"
+    "near=${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/pupil-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}\n"
+    "set -- \"$@\" --set run.mode=students\n";
 
 /* Students read their segments from their node's own disk: the cache is filled first, then copied. */
 static void staging(const slurm_job *j, pupil_buf *out)
 {
     const pupil_conf *c = j->cell->conf;
-    pupil_buf_puts(out, "\n# The cache is made whole, if it is not, and copied to each node's own disk, from where the students read it.\n"
-                        "run \"$@\" --set run.mode=teach\nif [ \"$code\" != 0 ]; then done_or_again; fi\n"
-                        "near=${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/pupil-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}\n"
-                        "set -- \"$@\" --set run.mode=students\n");
+    pupil_buf_puts(out, copying);
     for (int k = -1; k < PUPIL_TEACHERS - 1; k++) {
         const char *dir = k < 0 ? c->cache.dir : c->more_teachers[k].cache;
         char key[48] = "cache.dir";
@@ -195,15 +210,14 @@ static void staging(const slurm_job *j, pupil_buf *out)
 void slurm_script(const slurm_plan *s, const slurm_job *j, pupil_buf *out)
 {
     bool learns = j->kind == JOB_SINGLE || j->kind == JOB_STUDENT;
-    directives(j, out);
+    directives(s, j, out);
     names(s, j, out);
-    pupil_buf_puts(out, body);
+    pupil_buf_puts(out, slurm_job_body);
     pupil_buf_puts(out, "# ---- What this script is for ------------------------------------------------------------------------\n\n");
     arguments(j, out);
     bool stage = learns && j->cell->conf->slurm.stage && j->cell->plan.distils;
     if (stage) staging(j, out);
     pupil_buf_puts(out, "\nrun \"$@\"\n");
-    if (stage)
-        pupil_buf_puts(out, "srun --mpi=none --nodes=\"$SLURM_JOB_NUM_NODES\" --ntasks=\"$SLURM_JOB_NUM_NODES\" --ntasks-per-node=1 rm -rf \"$near\"\n");
+    if (stage) pupil_buf_puts(out, "on_nodes rm -rf \"$near\"\n");
     pupil_buf_puts(out, "done_or_again\n");
 }

@@ -1,7 +1,11 @@
 /* engine.c: which BLAS kernel runs, how many threads, and the one door to sgemm. */
 #include "kernel.h"
 
+#if __has_include(<cblas.h>)
 #include <cblas.h>
+#else
+#include <mkl_cblas.h>
+#endif
 #include <omp.h>
 #include <string.h>
 #include <strings.h>
@@ -11,11 +15,17 @@
 
 static int threads = 1;
 
+#if PUPIL_OPENBLAS
 const char *pupil_blas_kernel(void) { return openblas_get_corename(); }
+static void blas_threads(int n) { openblas_set_num_threads(n); }
+#else /* others choose well, and follow OpenMP */
+const char *pupil_blas_kernel(void) { return "of this BLAS's own choice"; }
+static void blas_threads(int n) { (void)n; }
+#endif
 
 const char *pupil_blas_better_kernel(void)
 {
-#if defined(__x86_64__)
+#if PUPIL_OPENBLAS && defined(__x86_64__)
     static const char *const avx512[] = {"SkylakeX", "Cooperlake", "SapphireRapids", "Zen"};
     static const char *const avx2[] = {"Haswell", "Zen", "SkylakeX", "Cooperlake", "SapphireRapids"};
     const char *now = pupil_blas_kernel();
@@ -48,7 +58,7 @@ void pupil_math_set_threads(int n)
     threads = PUPIL_MAX(1, n);
     omp_set_dynamic(0);
     omp_set_num_threads(threads);
-    openblas_set_num_threads(threads);
+    blas_threads(threads);
     flush_denormals();
 }
 

@@ -104,7 +104,6 @@ static void wrong_words_cost_one_line(void **state)
         {{"cache", "export", "x"}, "`pupil cache export` is planned but not built"},
         {{"cache", "import", "x"}, "--from PATH is missing"},
         {{"cache", "check", "--tolerance", "2", "x"}, "--tolerance 2: a number above 0, up to 1, was expected"},
-        {{"launch", "--submit", "x"}, "`pupil launch --submit` is planned but not built"},
         {{"help", "nothing"}, "there is no page 'nothing'"},
         {{"embed", "--model", "x"}, "pupil embed: --tensors IN.h5 is missing"},
         {{"tokenize"}, "one of --model DIR, --tokenizer PATH and --merges FILE was expected"},

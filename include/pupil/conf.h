@@ -33,7 +33,8 @@ typedef enum {
     PUPIL_VQA_TEXTVQA,
     PUPIL_VQA_VIZWIZ,
     PUPIL_VQA_GQA,
-    PUPIL_VQA_MULTIPLE_CHOICE
+    PUPIL_VQA_MULTIPLE_CHOICE,
+    PUPIL_VQA_POPE
 } pupil_vqa_format;
 typedef enum { PUPIL_ACT_PRESET = -1, PUPIL_ACT_GELU, PUPIL_ACT_QUICK_GELU } pupil_act;
 typedef enum { PUPIL_DTYPE_F16, PUPIL_DTYPE_F32 } pupil_dtype;

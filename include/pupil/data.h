@@ -181,13 +181,16 @@ typedef struct {
     char **choices;    /* multiple choice; else NULL */
     bool unanswerable; /* VizWiz */
     char *types[2];    /* GQA: semantic and detailed type; else NULL */
+    bool unbalanced;   /* GQA: not of the balanced subset */
+    char **entailed;   /* GQA: ids of questions whose answers follow from this one's, itself among them or not */
+    int n_entailed;
 } pupil_vqa_question;
 typedef struct {
     pupil_vqa_question *q; /* texts belong to the set, and equal ones may be one: leave them as they are */
     int64_t n, left_out;   /* left_out: questions about images that are not there */
     pupil_vqa_format format;
 } pupil_vqa_set;
-/** "VQA v2", "TextVQA", "VizWiz", "GQA", "multiple choice". */
+/** "VQA v2", "TextVQA", "VizWiz", "GQA", "multiple choice", "POPE". */
 const char *pupil_vqa_format_name(pupil_vqa_format f);
 /** Questions about a split: generated (scenes; types "exists", "count", "colour", "shape", "position", "compare"),
  *  or read from the files named in the config, in the order of the questions file, whatever their size in little more
@@ -198,13 +201,36 @@ const char *pupil_vqa_format_name(pupil_vqa_format f);
  *  - GQA: {"id": {imageId, question, answer, types}}; question_type is the structural type;
  *  - multiple choice: one object a line (or a list of them): image (or image_id), question, choices (2 to 64) and
  *    answer (or correct_choice_idx) as index from 0, as the text of a choice, or as its letter; optional id (or
- *    question_id) and category.
+ *    question_id) and category;
+ *  - POPE: one object a line: question_id, image, text, label (yes or no); optional category, else the end of the
+ *    file's name (coco_pope_random.json: "random"); question_type is the category.
  *  An image is named by a sample's key, by the last part of one, or (digits) by a key zero-padded to 12 digits or by
  *  the number that a key ends in; a picture's extension is taken off before. Questions about images that are not
  *  there are left out and counted in a warning.
  *  PUPIL_ENOTFOUND if the config names no files; PUPIL_EFORMAT with file, line and place. */
 int pupil_vqa_open(pupil_dataset *d, pupil_split split, pupil_vqa_set **ret);
+/** The questions of files alone, whose pictures may be elsewhere: image is the number of its name among those of the
+ *  file. */
+int pupil_vqa_load(const pupil_conf_vqa_files *named, pupil_vqa_set **ret);
 void pupil_vqa_free(pupil_vqa_set **s);
+
+/** Somebody's answers to the questions of a set, in its order. */
+typedef struct {
+    char **answer;      /* NULL: none; borrowed from texts below */
+    double *answerable; /* VizWiz: the probability given with each answer; NULL where not all have one */
+    int64_t n, missing;
+    void *texts;        /* private */
+} pupil_vqa_results;
+/** Results files of all formats: a list of objects, one object a line, or an object {id: answer}. The id is question_id,
+ *  questionId, id or (VizWiz) image; the answer is answer, prediction, pred_answer or text: text, or a number.
+ *  Refused: an id twice, an id of no question, a question without an answer, unless `subset` allows that (GQA's
+ *  questions outside the balanced subset need none). PUPIL_EFORMAT with file, line and place. */
+int pupil_vqa_results_read(const char *path, const pupil_vqa_set *set, bool subset, pupil_vqa_results *ret);
+void pupil_vqa_results_free(pupil_vqa_results *r);
+/** GQA's choices file, {id: {"valid": [...], "plausible": [...]}}: which answers are in the lists of their question.
+ *  ret_*: [set->n], 0 where there is no answer. PUPIL_EFORMAT, also where a question has no lists. */
+int pupil_vqa_choices_check(const char *path, const pupil_vqa_set *set, char *const *answer, uint8_t *ret_valid,
+                            uint8_t *ret_plausible);
 
 /* ---- making data sets --------------------------------------------------------------------------- */
 /** `pupil data scenes --out DIR`: the scenes of `conf` as DIR/{train,test}-000000.tar ...

@@ -28,7 +28,7 @@ typedef struct {
     pupil_vqa_group *question_type, *answer_type; /* in order of first appearance, as the official dictionaries */
     int n_question_type, n_answer_type;
 } pupil_vqa_score;
-/** Score answer[i] for question i of the set. */
+/** Score answer[i] for question i of the set; questions whose answer is NULL are left out. */
 void pupil_vqa_score_set(const pupil_vqa_set *set, char *const *answer, pupil_vqa_score *ret);
 void pupil_vqa_score_free(pupil_vqa_score *s);
 /** Python's round(x, decimals), as vqaEval rounds (it uses 2): ties by the exact binary value. decimals <= 30. */
@@ -36,6 +36,74 @@ double pupil_vqa_round(double x, int decimals);
 /** The official accuracy file: {"overall": 73.37, "perQuestionType": {...}, "perAnswerType": {...}}, byte for byte
  *  as json.dump() writes it for ASCII names. */
 void pupil_vqa_score_json(const pupil_vqa_score *s, int decimals, pupil_buf *out);
+
+/* ---- every data set by its own rules --------------------------------------------------------------- */
+/** TextVQA's normalisation (EvalAIAnswerProcessor of M4C's evaluator): lower case, no commas and question marks, " 's", then
+ *  as pupil_vqa_normalize(). Fresh string. */
+char *pupil_textvqa_normalize(const char *answer);
+/** The choice that an answer to a multiple-choice question means, or -1: its letter alone, "B. ...", "The answer is B."
+ *  (ScienceQA's rule as LLaVA has it), the choice's own text (A-OKVQA), or its index from 0 in digits. */
+int pupil_choice_parse(const pupil_vqa_question *q, const char *answer);
+/** POPE's rule: the first sentence without commas is "no" where one of its words is No, not or no; else it is "yes". */
+bool pupil_pope_says_yes(const char *answer);
+
+/** 95 % interval of the mean of x[n] by the bootstrap: 1,000 resamples of n drawn with replacement, percentiles 2.5 and
+ *  97.5 with linear interpolation. A pure function of x, n and seed. */
+typedef struct {
+    double low, high;
+} pupil_interval;
+pupil_interval pupil_bootstrap(const double *x, int64_t n, uint64_t seed);
+
+typedef struct {
+    const char *by; /* "question type"; "perQuestionType" in JSON */
+    pupil_vqa_group *group;
+    int n;
+} pupil_breakdown;
+/** Answers of a category of yes-no questions; yes is positive. */
+typedef struct {
+    char *name;
+    int64_t tp, fp, tn, fn;
+} pupil_yes_no;
+typedef struct {
+    const char *name; /* "consistency"; its spaces are underscores in JSON */
+    double value;
+} pupil_figure;
+typedef struct {
+    pupil_vqa_format format;
+    int64_t n;       /* answered questions that count */
+    double accuracy; /* percent, not rounded */
+    double *each;    /* [n], 0 to 1 */
+    pupil_interval interval; /* of accuracy, percent */
+    pupil_breakdown by[4];
+    int n_by;
+    pupil_figure more[6]; /* percent */
+    int n_more;
+    pupil_yes_no *category; /* POPE; the last one is all of them where there are several */
+    int n_category;
+    const char *left_out; /* what could not be computed, and why; NULL: nothing */
+} pupil_score;
+typedef struct {
+    char *const *answer;       /* [set->n]; NULL: none, the question is left out */
+    const double *answerable;  /* VizWiz; or NULL */
+    const uint8_t *valid, *plausible; /* GQA, as pupil_vqa_choices_check() finds them; or NULL */
+} pupil_answered;
+/** - VQA v2, OK-VQA: pupil_vqa_accuracy(), by question type and answer type;
+ *  - TextVQA: the soft accuracy of M4C's evaluator;
+ *  - VizWiz: its evaluation code: the answer is normalised, the annotators' are not; by answer type; F1 of "unanswerable" (and
+ *    average precision, where `answerable` is given);
+ *  - GQA: exact match over the balanced questions; binary and open, by structural, semantic and detailed type; validity and
+ *    plausibility with the choices; consistency where all entailed questions are answered; "lenient": lower case, without
+ *    final periods, as LLaVA converts its answers;
+ *  - multiple choice: pupil_choice_parse(), by category;
+ *  - POPE: pupil_pope_says_yes(), by category.
+ *  `seed`: of the interval. */
+void pupil_score_answers(const pupil_vqa_set *set, const pupil_answered *a, uint64_t seed, pupil_score *ret);
+void pupil_score_free(pupil_score *s);
+/** One JSON object; of VQA v2 the official accuracy file, pupil_vqa_score_json() with 2 decimals. Other percentages are
+ *  not rounded; POPE's figures are fractions, as its evaluation has them. */
+void pupil_score_json(const pupil_score *s, pupil_buf *out);
+/** Lines for a person. */
+void pupil_score_text(const pupil_score *s, pupil_buf *out);
 
 /* ---- the answer list and soft targets ------------------------------------------------------------- */
 typedef struct {

@@ -15,7 +15,7 @@
 #define L(key, m, flags, doc)                 {key, TYPE_STRINGS, AT(m), NULL, 0, 0, NULL, flags, doc}
 #define E(key, m, init, words, flags, doc)    {key, TYPE_ENUM, AT(m), init, 0, 0, words, flags, doc}
 
-#define VQA_FORMATS "auto vqav2 textvqa vizwiz gqa multiple_choice"
+#define VQA_FORMATS "auto vqav2 textvqa vizwiz gqa multiple_choice pope"
 #define PRESETS "ViT-T-16 ViT-S-32 ViT-S-16 ViT-M-32 ViT-M-16 ViT-B-32 ViT-B-16 ViT-L-16 ViT-L-14 ViT-L-14-336 ViT-H-14 ViT-g-14 ViT-bigG-14"
 
 #define MODEL(p, m) \
@@ -92,10 +92,10 @@ const field schema[] = {
     L("data.coco.split_test", data.coco.split_test, 0, "Karpathy's splits held out; unset: [test]"),
     S("data.class_names", data.class_names, NULL, PATH, "folder, webdataset (.cls): file of class names, one a line in the classes' order, or folder<TAB>name; unset: the folders' names"),
     S("data.class_template", data.class_template, "a photo of a {class}.", 0, "caption of a picture that has a class alone"),
-    S("data.vqa_train.questions", data.vqa_train.questions, NULL, PATH, "questions about the training pictures: VQA v2, OK-VQA, TextVQA, VizWiz or GQA JSON, or multiple-choice JSONL"),
+    S("data.vqa_train.questions", data.vqa_train.questions, NULL, PATH, "questions about the training pictures: VQA v2, OK-VQA, TextVQA, VizWiz or GQA JSON, or multiple-choice or POPE JSONL"),
     S("data.vqa_train.annotations", data.vqa_train.annotations, NULL, PATH, "VQA v2 and OK-VQA: their annotations JSON"),
     E("data.vqa_train.format", data.vqa_train.format, "auto", VQA_FORMATS, 0, "what kind of file it is; auto: as its content says"),
-    S("data.vqa_test.questions", data.vqa_test.questions, NULL, PATH, "questions about the held-out pictures: VQA v2, OK-VQA, TextVQA, VizWiz or GQA JSON, or multiple-choice JSONL"),
+    S("data.vqa_test.questions", data.vqa_test.questions, NULL, PATH, "questions about the held-out pictures: VQA v2, OK-VQA, TextVQA, VizWiz or GQA JSON, or multiple-choice or POPE JSONL"),
     S("data.vqa_test.annotations", data.vqa_test.annotations, NULL, PATH, "VQA v2 and OK-VQA: their annotations JSON"),
     E("data.vqa_test.format", data.vqa_test.format, "auto", VQA_FORMATS, 0, "what kind of file it is; auto: as its content says"),
     I("data.block", data.block, "256", 1, 1 << 20, 0, "samples a block: the unit of shuffling and of the cache"),

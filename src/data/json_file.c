@@ -165,7 +165,7 @@ int json_file_each(const char *path, bool lines, int (*each)(void *state, const 
     return code;
 }
 
-int json_file_is_lines(const char *path, bool *ret)
+int json_file_is_lines(const char *path, const char *const *key, int nkeys, bool *ret)
 {
     stream s;
     PUPIL_TRY(stream_open(path, &s));
@@ -173,7 +173,8 @@ int json_file_is_lines(const char *path, bool *ret)
     const char *end = s.end > s.at ? memchr(s.buf + s.at, '\n', s.end - s.at) : NULL;
     size_t n = end ? (size_t)(end - s.buf) - s.at : s.end - s.at;
     json_t *j = n < VALUE_MAX ? json_loadb(s.buf + s.at, n, 0, NULL) : NULL;
-    *ret = json_is_string(json_object_get(j, "question"));
+    *ret = false;
+    for (int k = 0; k < nkeys; k++) *ret = *ret || json_object_get(j, key[k]);
     json_decref(j);
     int code = s.failed;
     stream_close(&s);

@@ -22,9 +22,9 @@ enum { JSON_STOP = 1 };
  * "file:line: list[index]: " before it. */
 int json_file_each(const char *path, bool lines, int (*each)(void *state, const json_item *item),
                    void *state);
-/* The file is one JSON object a line (as far as its first line tells). PUPIL_EFORMAT | PUPIL_EIO |
- * PUPIL_ENOTFOUND. */
-int json_file_is_lines(const char *path, bool *ret);
+/* The file is one JSON object a line, with one of n keys in it (as far as its first line tells). PUPIL_EFORMAT |
+ * PUPIL_EIO | PUPIL_ENOTFOUND. */
+int json_file_is_lines(const char *path, const char *const *key, int n, bool *ret);
 
 /* Fields of an object, else PUPIL_EFORMAT. */
 int json_file_int(const json_t *object, const char *key, int64_t *ret);

@@ -46,6 +46,7 @@ void vqa_answers(pupil_vqa_question *q, char *const *answer, int n)
 void vqa_drop(pupil_vqa_question *q)
 {
     pupil_free(&q->choices);
+    pupil_free(&q->entailed);
 }
 
 void pupil_vqa_free(pupil_vqa_set **s)
@@ -82,6 +83,16 @@ static void ask_scenes(const pupil_dataset *d, pupil_split split, vqa_owner *o)
     }
     o->set.format = PUPIL_VQA_V2;
     pupil_buf_free(&text);
+}
+
+int pupil_vqa_load(const pupil_conf_vqa_files *named, pupil_vqa_set **ret)
+{
+    vqa_owner *o = pupil_alloc(sizeof *o);
+    pupil_vqa_set *set = &o->set;
+    int r = vqa_read(NULL, PUPIL_TEST, named, o);
+    if (r < 0) pupil_vqa_free(&set);
+    else *ret = set;
+    return r;
 }
 
 int pupil_vqa_open(pupil_dataset *d, pupil_split split, pupil_vqa_set **ret)

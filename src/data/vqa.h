@@ -22,7 +22,7 @@ pupil_vqa_question *vqa_find(vqa_owner *o, const char *id);
 void vqa_answers(pupil_vqa_question *q, char *const *answer, int n);
 void vqa_drop(pupil_vqa_question *q);
 
-/* vqa_read.c: the files, whatever their format, into an empty set. */
+/* vqa_read.c: the files, whatever their format, into an empty set. d NULL: of pictures that are elsewhere. */
 int vqa_read(pupil_dataset *d, pupil_split split, const pupil_conf_vqa_files *named, vqa_owner *o);
 
 #endif

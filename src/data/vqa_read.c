@@ -13,7 +13,7 @@
 enum { MOST_CHOICES = 64 };
 
 typedef struct {
-    pupil_dataset *d;
+    pupil_dataset *d; /* NULL: the pictures are elsewhere */
     pupil_split split;
     const pupil_conf_vqa_files *files;
     vqa_owner *set;
@@ -82,7 +82,7 @@ static int image_of(reader *r, const char *name, int64_t *ret)
 {
     int64_t known = r->image.n, k = textset_add(&r->image, name, strlen(name));
     if (k == known) {
-        int64_t i = find_image(r, name);
+        int64_t i = r->d ? find_image(r, name) : k;
         if (i == SEVERAL)
             return pupil_fail(PUPIL_EFORMAT, "image %s: the keys of several samples fit it", name);
         PUPIL_GROW(r->sample, k, r->sample_cap);
@@ -93,12 +93,12 @@ static int image_of(reader *r, const char *name, int64_t *ret)
 }
 
 /* ---- what the formats share ----------------------------------------------------------------------- */
-static int add_question(reader *r, const char *id, const char *image, const json_t *element,
-                        pupil_vqa_question **ret)
+static int add_asked(reader *r, const char *id, const char *image, const json_t *element, const char *key,
+                     pupil_vqa_question **ret)
 {
     const char *text;
     int64_t number = 0;
-    PUPIL_TRY(json_file_text(element, "question", &text));
+    PUPIL_TRY(json_file_text(element, key, &text));
     PUPIL_TRY(image_of(r, image, &number));
     *ret = vqa_add(r->set, id, text);
     if (!*ret) return pupil_fail(PUPIL_EFORMAT, "question_id %s comes twice", id);
@@ -106,6 +106,12 @@ static int add_question(reader *r, const char *id, const char *image, const json
     if (id[0] && strlen(id) <= 18 && strspn(id, "0123456789") == strlen(id))
         (*ret)->question_id = strtoll(id, NULL, 10);
     return 0;
+}
+
+static int add_question(reader *r, const char *id, const char *image, const json_t *element,
+                        pupil_vqa_question **ret)
+{
+    return add_asked(r, id, image, element, "question", ret);
 }
 
 /* question_id, image_id and question: a whole number; a number or text; text. */
@@ -212,6 +218,21 @@ static int take_vizwiz(reader *r, const json_item *item)
     return 0;
 }
 
+/* "entailed": the questions whose answers follow from this one's. */
+static int take_entailed(reader *r, pupil_vqa_question *q, const json_t *entailed)
+{
+    size_t n = json_array_size(entailed);
+    if (entailed && !json_is_array(entailed))
+        return pupil_fail(PUPIL_EFORMAT, "\"entailed\" was expected to be a list");
+    if (n) q->entailed = pupil_alloc(n * sizeof *q->entailed);
+    for (; q->n_entailed < (int)n; q->n_entailed++) {
+        const char *id = json_string_value(json_array_get(entailed, (size_t)q->n_entailed));
+        if (!id) return pupil_fail(PUPIL_EFORMAT, "entailed[%d] was expected to be text", q->n_entailed);
+        q->entailed[q->n_entailed] = vqa_keep(r->set, id);
+    }
+    return 0;
+}
+
 static int take_gqa(reader *r, const json_item *item)
 {
     static const char *const name[] = {"structural", "semantic", "detailed"};
@@ -228,8 +249,38 @@ static int take_gqa(reader *r, const json_item *item)
     vqa_answers(q, &(char *){vqa_keep(r->set, answer)}, 1);
     q->question_type = vqa_keep(r->set, type[0]);
     q->answer_type = answer_type_of(r, answer);
+    q->unbalanced = json_is_false(json_object_get(item->value, "isBalanced"));
     for (int k = 0; k < 2; k++)
         if (type[k + 1]) q->types[k] = vqa_keep(r->set, type[k + 1]);
+    return take_entailed(r, q, json_object_get(item->value, "entailed"));
+}
+
+/* The category that a file of POPE's is named after: coco_pope_random.json. */
+static const char *pope_category(const reader *r, char name[64])
+{
+    const char *at = strstr(r->files->questions, "pope_");
+    for (const char *next = at; next; next = strstr(next + 1, "pope_")) at = next;
+    if (!at || strchr(at, '/')) return "all";
+    snprintf(name, 64, "%.*s", (int)strcspn(at + 5, "."), at + 5);
+    return name;
+}
+
+static int take_pope(reader *r, const json_item *item)
+{
+    const json_t *o = item->value;
+    const char *id, *image, *label, *text_key = json_object_get(o, "text") ? "text" : "question",
+                            *category = json_string_value(json_object_get(o, "category"));
+    char digits[24], image_digits[24], name[64];
+    pupil_vqa_question *q;
+    PUPIL_TRY(json_file_id(o, "question_id", digits, &id));
+    PUPIL_TRY(json_file_id(o, "image", image_digits, &image));
+    PUPIL_TRY(json_file_text(o, "label", &label));
+    if (strcasecmp(label, "yes") && strcasecmp(label, "no"))
+        return pupil_fail(PUPIL_EFORMAT, "\"label\" was expected to be yes or no");
+    PUPIL_TRY(add_asked(r, id, image, o, text_key, &q));
+    vqa_answers(q, &(char *){vqa_keep(r->set, strcasecmp(label, "yes") ? "no" : "yes")}, 1);
+    q->question_type = vqa_keep(r->set, category ? category : pope_category(r, name));
+    q->answer_type = vqa_keep(r->set, "yes/no");
     return 0;
 }
 
@@ -307,6 +358,7 @@ static const struct {
     [PUPIL_VQA_VIZWIZ] = {"VizWiz", NULL, take_vizwiz},
     [PUPIL_VQA_GQA] = {"GQA", NULL, take_gqa},
     [PUPIL_VQA_MULTIPLE_CHOICE] = {"multiple choice", NULL, take_multiple_choice},
+    [PUPIL_VQA_POPE] = {"POPE", NULL, take_pope},
 };
 
 const char *pupil_vqa_format_name(pupil_vqa_format f)
@@ -342,7 +394,10 @@ static int sniff(void *state, const json_item *item)
              : !strcmp(item->list, "data")    ? PUPIL_VQA_TEXTVQA
                                               : *f;
     else if (item->key) *f = json_object_get(v, "imageId") ? PUPIL_VQA_GQA : *f;
-    else *f = json_object_get(v, "choices") ? PUPIL_VQA_MULTIPLE_CHOICE : PUPIL_VQA_VIZWIZ;
+    else
+        *f = json_object_get(v, "choices") ? PUPIL_VQA_MULTIPLE_CHOICE
+             : json_object_get(v, "label") ? PUPIL_VQA_POPE
+                                           : PUPIL_VQA_VIZWIZ;
     return *f == PUPIL_VQA_AUTO ? 0 : JSON_STOP;
 }
 
@@ -354,28 +409,24 @@ static int recognise(reader *r, bool *ret_lines)
     if (r->format == PUPIL_VQA_AUTO && r->files->annotations)
         r->format = PUPIL_VQA_V2; /* nothing else has these */
     *ret_lines = false;
-    if (r->format == PUPIL_VQA_AUTO || r->format == PUPIL_VQA_MULTIPLE_CHOICE)
-        PUPIL_TRY(json_file_is_lines(path, ret_lines));
+    if (r->format == PUPIL_VQA_AUTO || r->format == PUPIL_VQA_MULTIPLE_CHOICE || r->format == PUPIL_VQA_POPE)
+        PUPIL_TRY(json_file_is_lines(path, (const char *const[]){"question", "text"}, 2, ret_lines));
     if (r->format == PUPIL_VQA_AUTO) {
-        if (*ret_lines) r->format = PUPIL_VQA_MULTIPLE_CHOICE;
-        else PUPIL_TRY(json_file_each(path, false, sniff, &r->format));
+        PUPIL_TRY(json_file_each(path, *ret_lines, sniff, &r->format));
         if (r->format == PUPIL_VQA_AUTO)
             return pupil_fail(PUPIL_EFORMAT,
                               "%s: no questions of a kind that is known: VQA v2, OK-VQA, TextVQA, VizWiz, "
-                              "GQA or multiple choice",
+                              "GQA, multiple choice or POPE",
                               path);
         pupil_info("%s: read as %s", path, formats[r->format].name);
     }
-    const char *split = r->split == PUPIL_TRAIN ? "train" : "test";
+    const char *key = !r->d ? "--annotations" : r->split == PUPIL_TRAIN ? "data.vqa_train.annotations" : "data.vqa_test.annotations";
     if (r->format == PUPIL_VQA_V2 && !r->files->annotations)
-        return pupil_fail(PUPIL_EUSER,
-                          "%s: questions without answers: data.vqa_%s.annotations has to name their "
-                          "annotations JSON",
-                          path, split);
+        return pupil_fail(PUPIL_EUSER, "%s: questions without answers: %s has to name their annotations JSON",
+                          path, key);
     if (r->format != PUPIL_VQA_V2 && r->files->annotations)
-        return pupil_fail(PUPIL_EUSER,
-                          "data.vqa_%s.annotations: %s questions have their answers with them; expected none",
-                          split, formats[r->format].name);
+        return pupil_fail(PUPIL_EUSER, "%s: %s questions have their answers with them; expected none", key,
+                          formats[r->format].name);
     return 0;
 }
 
@@ -393,7 +444,7 @@ static int resolve_images(reader *r)
         const char *name = r->image.text[q.image];
         q.image = r->sample[q.image];
         if (q.image >= 0) {
-            s->q[i].choices = NULL; /* moves */
+            s->q[i].choices = s->q[i].entailed = NULL; /* move */
             s->q[kept++] = q;
             continue;
         }

@@ -191,3 +191,18 @@ char *pupil_vqa_normalize(const char *answer)
     pupil_buf_free(&marks);
     return words.s;
 }
+
+char *pupil_textvqa_normalize(const char *answer)
+{
+    pupil_buf apart = {0};
+    pupil_buf_puts(&apart, "");
+    for (const char *c = answer; *c; c++) {
+        if (*c == ',' || *c == '?') continue;
+        if (*c == '\'' && (c[1] == 's' || c[1] == 'S')) pupil_buf_puts(&apart, " ");
+        pupil_buf_add(&apart, c, 1);
+    }
+    char *bare = normalize_strip(apart.s), *out = pupil_vqa_normalize(bare);
+    pupil_free(&bare);
+    pupil_buf_free(&apart);
+    return out;
+}

@@ -1,6 +1,6 @@
 /* vqa.c: the official VQA v2 accuracy (GT-Vision-Lab/VQA, vqaEval.py), summed in its order so that rounded
  * figures agree to the last digit; the answer list, soft targets, and the majority baseline. */
-#include "names.h"
+#include "groups.h"
 #include "normalize.h"
 
 #include <stdlib.h>
@@ -37,46 +37,21 @@ double pupil_vqa_accuracy(const char *answer, char *const answers[ANNOTATORS])
 }
 
 /* ---- scores over a set ---------------------------------------------------------------------------- */
-/* Accuracies summed by group name, groups in order of first appearance. */
-typedef struct {
-    names name;
-    double *sum;
-    int64_t *n, sums, counts; /* sums, counts: allocated */
-} groups;
-
-static void groups_add(groups *g, const char *name, double accuracy)
-{
-    int k = names_add(&g->name, name);
-    PUPIL_GROW(g->sum, k, g->sums);
-    PUPIL_GROW(g->n, k, g->counts);
-    g->sum[k] += accuracy;
-    g->n[k]++;
-}
-
-static pupil_vqa_group *groups_finish(groups *g, int *ret_n)
-{
-    pupil_vqa_group *out = pupil_alloc((size_t)g->name.n * sizeof *out);
-    for (int k = 0; k < g->name.n; k++)
-        out[k] = (pupil_vqa_group){pupil_strdup(g->name.s[k]), g->n[k], 100 * g->sum[k] / (double)g->n[k]};
-    *ret_n = g->name.n;
-    names_free(&g->name);
-    pupil_free(&g->sum);
-    pupil_free(&g->n);
-    return out;
-}
-
 void pupil_vqa_score_set(const pupil_vqa_set *set, char *const *answer, pupil_vqa_score *ret)
 {
     groups question = {0}, kind = {0};
     double sum = 0;
+    int64_t n = 0;
     for (int64_t i = 0; i < set->n; i++) {
         const pupil_vqa_question *q = &set->q[i];
+        if (!answer[i]) continue;
         double accuracy = pupil_vqa_accuracy(answer[i], q->answers);
+        n++;
         sum += accuracy;
         groups_add(&question, q->question_type, accuracy);
         groups_add(&kind, q->answer_type, accuracy);
     }
-    *ret = (pupil_vqa_score){.overall = set->n ? 100 * sum / (double)set->n : 0, .n = set->n};
+    *ret = (pupil_vqa_score){.overall = n ? 100 * sum / (double)n : 0, .n = n};
     ret->question_type = groups_finish(&question, &ret->n_question_type);
     ret->answer_type = groups_finish(&kind, &ret->n_answer_type);
 }

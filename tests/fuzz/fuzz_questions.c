@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     int fd = memfd_create("fuzz.questions", MFD_CLOEXEC);
     PUPIL_REQUIRE(fd >= 0 && write(fd, bytes, n) == (ssize_t)n);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    for (int f = PUPIL_VQA_AUTO; f <= PUPIL_VQA_MULTIPLE_CHOICE;
+    for (int f = PUPIL_VQA_AUTO; f <= PUPIL_VQA_POPE;
          f++) { /* VQA v2's two lists may be in one file */
         vqa_owner *o = pupil_alloc(sizeof *o);
         pupil_vqa_set *set = &o->set;

@@ -1,0 +1,109 @@
+/* eval.c: `pupil eval`: scores. Of a results file by the official rules of its data set, whoever made it. */
+#include "cli.h"
+
+#include "pupil/data.h"
+#include "pupil/eval.h"
+
+#include <string.h>
+
+typedef struct {
+    const char *results, *questions, *annotations, *format, *choices, *out;
+    bool json, subset;
+} wish;
+
+static int format_of(const char *name, pupil_vqa_format *ret)
+{
+    static const struct {
+        const char *name;
+        pupil_vqa_format format;
+    } known[] = {{"auto", PUPIL_VQA_AUTO},       {"vqav2", PUPIL_VQA_V2},
+                 {"okvqa", PUPIL_VQA_V2},        {"textvqa", PUPIL_VQA_TEXTVQA},
+                 {"vizwiz", PUPIL_VQA_VIZWIZ},   {"gqa", PUPIL_VQA_GQA},
+                 {"pope", PUPIL_VQA_POPE},       {"multiple_choice", PUPIL_VQA_MULTIPLE_CHOICE}};
+    for (int k = 0; k < PUPIL_COUNT(known); k++)
+        if (!strcmp(known[k].name, name)) {
+            *ret = known[k].format;
+            return 0;
+        }
+    return pupil_fail(PUPIL_EUSER, "pupil eval: --format %s: expected auto, vqav2, okvqa, textvqa, vizwiz, gqa, pope or "
+                                   "multiple_choice", name);
+}
+
+static int give(const wish *w, const pupil_score *s)
+{
+    pupil_buf json = {0}, text = {0};
+    pupil_score_json(s, &json);
+    pupil_score_text(s, &text);
+    int r = w->out ? pupil_write_file(w->out, json.s, json.len) : 0;
+    if (r == 0) printf("%s%s", w->json ? json.s : text.s, w->json ? "\n" : "");
+    pupil_buf_free(&json);
+    pupil_buf_free(&text);
+    return r;
+}
+
+static int score_set(const wish *w, const pupil_vqa_set *set)
+{
+    pupil_vqa_results results;
+    pupil_score score;
+    PUPIL_TRY(pupil_vqa_results_read(w->results, set, w->subset, &results));
+    uint8_t *valid = NULL, *plausible = NULL;
+    int r = 0;
+    if (w->choices) {
+        valid = pupil_alloc((size_t)set->n);
+        plausible = pupil_alloc((size_t)set->n);
+        r = set->format == PUPIL_VQA_GQA ? pupil_vqa_choices_check(w->choices, set, results.answer, valid, plausible)
+                                         : pupil_fail(PUPIL_EUSER, "pupil eval: --choices is for GQA; these questions are %s",
+                                                      pupil_vqa_format_name(set->format));
+    }
+    if (r == 0) {
+        pupil_score_answers(set, &(pupil_answered){results.answer, results.answerable, valid, plausible}, 0, &score);
+        r = give(w, &score);
+        pupil_score_free(&score);
+    }
+    pupil_free(&valid);
+    pupil_free(&plausible);
+    pupil_vqa_results_free(&results);
+    return r;
+}
+
+static int score_results(const wish *w)
+{
+    pupil_conf_vqa_files files = {(char *)(uintptr_t)w->questions, (char *)(uintptr_t)w->annotations, PUPIL_VQA_AUTO};
+    pupil_vqa_set *set = NULL;
+    if (!w->questions) return pupil_fail(PUPIL_EUSER, "pupil eval: --results needs --questions FILE; see `pupil eval --help`");
+    PUPIL_TRY(format_of(w->format, &files.format));
+    PUPIL_TRY(pupil_vqa_load(&files, &set));
+    int r = score_set(w, set);
+    pupil_vqa_free(&set);
+    return r;
+}
+
+int cmd_eval(int argc, char **argv)
+{
+    wish w = {.format = "auto"};
+    const cli_option options[] = {
+        {"results", CLI_TEXT, &w.results, "FILE", "answers in the data set's results format, whoever made them (required)"},
+        {"questions", CLI_TEXT, &w.questions, "FILE", "the questions they answer (required)"},
+        {"annotations", CLI_TEXT, &w.annotations, "FILE", "VQA v2 and OK-VQA: the annotations"},
+        {"format", CLI_TEXT, &w.format, "NAME",
+         "auto, vqav2, okvqa, textvqa, vizwiz, gqa, pope or multiple_choice; auto: as the questions' content says"},
+        {"choices", CLI_TEXT, &w.choices, "FILE", "GQA: the choices file, for validity and plausibility"},
+        {"subset", CLI_FLAG, &w.subset, NULL, "score the questions that have an answer; without it each must have one"},
+        {"json", CLI_FLAG, &w.json, NULL, "print one JSON object"},
+        {"out", CLI_TEXT, &w.out, "FILE", "write that JSON to a file; of VQA v2 it is the official accuracy file"},
+    };
+    const cli_spec spec = {"eval",
+                           "",
+                           "Scores of a results file by the official rules of its data set: VQA v2, OK-VQA, TextVQA, VizWiz, "
+                           "GQA, POPE or multiple choice.",
+                           "pupil eval --results runs/quickstart/vqa_results.json --questions q.json --annotations a.json",
+                           options,
+                           PUPIL_COUNT(options),
+                           0,
+                           0};
+    char **args;
+    int n, r = cli_parse(&spec, argc, argv, &args, &n);
+    if (r) return r;
+    if (!w.results) return pupil_fail(PUPIL_EUSER, "pupil eval: --results FILE is missing; see `pupil eval --help`");
+    return score_results(&w);
+}

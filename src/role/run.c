@@ -84,10 +84,14 @@ static int caches_whole(job *j, bool *ret)
     return 0;
 }
 
+/* Of the caches that are not whole: nothing is written to the others. */
 static int open_generations(job *j, int64_t generation[PUPIL_TEACHERS])
 {
     int r = 0;
-    for (int k = 0; k < j->teachers && r == 0; k++) r = job_leads(j) ? pupil_cache_generation(j->teacher[k].cache, &generation[k]) : 0;
+    for (int k = 0; k < j->teachers && r == 0 && job_leads(j); k++) {
+        pupil_cache *c = j->teacher[k].cache;
+        if (pupil_cache_blocks_have(c) < pupil_cache_blocks(c)) r = pupil_cache_generation(c, &generation[k]);
+    }
     PUPIL_TRY(pupil_agree(j->world, r));
     return pupil_bcast(j->world, generation, PUPIL_TEACHERS * sizeof *generation, 0);
 }

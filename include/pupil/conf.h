@@ -134,7 +134,10 @@ typedef struct {
 } pupil_conf_more_teacher;
 
 typedef struct {
-    pupil_conf_model model;
+    char *init;         /* folder of the weights it begins with, or NULL */
+    char *inherit_from; /* folder of a larger model that it begins with a part of, or "teacher", or NULL */
+    pupil_select inherit_select;
+    pupil_conf_model model; /* what init and inherit leave to it */
     pupil_conf_train train;
 } pupil_conf_student;
 

@@ -99,6 +99,9 @@ void pupil_check_free(pupil_check *c);
  *  learned. Not collective. */
 int pupil_role_vocab(const pupil_conf *conf, int64_t *ret);
 
+/** The student's architecture: of student.model, and where that says nothing of the model the student begins with. Not collective. */
+int pupil_role_student_arch(const pupil_conf *conf, pupil_arch *ret);
+
 /** How a tower of this architecture wants its pixels. Not collective. */
 pupil_preprocess pupil_role_preprocess(const pupil_arch *a);
 

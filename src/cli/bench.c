@@ -254,7 +254,7 @@ static int choose(const char *preset, const char *path, const cli_list *sets, pu
     PUPIL_TRY(cli_load_conf(path, sets, &conf));
     int64_t vocab;
     int r = pupil_role_vocab(conf, &vocab);
-    if (r == 0) r = pupil_arch_from_conf(&conf->student.model, vocab, "student.model", student);
+    if (r == 0) r = pupil_role_student_arch(conf, student);
     if (r == 0 && conf->teacher.train_here)
         r = pupil_arch_from_conf(&conf->teacher.model, vocab, "teacher.model", teacher);
     else if (r == 0 && conf->teacher.dir) r = pupil_model_dir_arch(conf->teacher.dir, teacher);

@@ -228,6 +228,9 @@ static int export_tokenizer(const model *m, const char *dir)
         pupil_warn("%s: no tokenizer in this folder, so none is written", m->dir);
         return 0;
     }
+    char *before = pupil_join(dir, "tokenizer_config.json"); /* of an earlier export */
+    remove(before);
+    pupil_free(&before);
     PUPIL_TRY(pupil_tokenizer_copy(m->tokenizer, dir));
     if (strcmp(pupil_tokenizer_kind(m->tokenizer), "CLIP BPE")) return 0;
     pupil_buf vocab = {0};
@@ -315,7 +318,7 @@ static int write_part(model *m, const pupil_conf_model *sizes, pupil_select sele
     float *params = pupil_alloc((size_t)pupil_clip_table(c)->total * sizeof *params);
     int r = pupil_inherit(m->clip, m->open, select, c, params, m->dir);
     if (r == 0) r = pupil_model_dir_save(out, c, params);
-    if (r == 0) r = export_tokenizer(m, out);
+    if (r == 0 && m->tokenizer) r = pupil_tokenizer_copy(m->tokenizer, out);
     if (r == 0)
         pupil_info("%s: %.3f M of the %.3f M parameters of %s", out, (double)pupil_clip_params(c, -1) / 1e6,
                    (double)pupil_clip_params(m->clip, -1) / 1e6, m->dir);

@@ -60,6 +60,19 @@ static name of(const char *who, const char *rest)
     return n;
 }
 
+/* Length of a path without what a shell's completion leaves behind it. */
+static int bare_length(const char *path)
+{
+    int n = (int)strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    return n;
+}
+
+static bool same_folder(const char *a, const char *b)
+{
+    return a && b && bare_length(a) == bare_length(b) && !strncmp(a, b, (size_t)bare_length(a));
+}
+
 /* ---- models ------------------------------------------------------------------------------------- */
 static void check_sizes_given(check *k, const char *who, const pupil_conf_model *m)
 {
@@ -99,16 +112,33 @@ static void check_divides(check *k, name width, int64_t w, name part, int64_t n)
               strrchr(part.s, '.') + 1, (long long)n);
 }
 
+static bool begins_with_a_model(const pupil_conf_student *s) { return s->init || s->inherit_from; }
+
 static void check_model(check *k, const char *who, const pupil_conf_model *m)
 {
-    check_sizes_given(k, who, m);
+    /* what a student begins with has the sizes that are not given */
+    bool from_weights = m == &k->c->student.model && begins_with_a_model(&k->c->student);
+    if (!from_weights) check_sizes_given(k, who, m);
     check_divides(k, of(who, ".model.image_size"), m->image_size, of(who, ".model.patch_size"),
                   m->patch_size);
     check_divides(k, of(who, ".model.vision_width"), m->vision_width, of(who, ".model.vision_head_width"),
-                  m->vision_head_width ? m->vision_head_width : 64);
+                  m->vision_head_width || from_weights ? m->vision_head_width : 64);
     int64_t heads = m->text_heads;
-    if (heads == 0 && !m->name) heads = PUPIL_MAX((int64_t)1, m->text_width / 64);
+    if (heads == 0 && !m->name && !from_weights) heads = PUPIL_MAX((int64_t)1, m->text_width / 64);
     check_divides(k, of(who, ".model.text_width"), m->text_width, of(who, ".model.text_heads"), heads);
+}
+
+static void check_start(check *k)
+{
+    const pupil_conf *c = k->c;
+    if (c->student.init && c->student.inherit_from)
+        wrong(k, "student.inherit.from", "student.init", "given beside student.init, expected one of them");
+    if (!c->student.inherit_from && given(k, "student.inherit.select"))
+        wrong(k, "student.inherit.from", "student.inherit.select", "missing, expected a folder or teacher");
+    if (c->student.inherit_from && !strcmp(c->student.inherit_from, "teacher") && !c->teacher.dir)
+        wrong(k, "teacher.dir", "student.inherit.from", "missing, expected the teacher's folder: its weights are inherited");
+    if (same_folder(c->student.init, c->run.dir) || same_folder(c->student.inherit_from, c->run.dir))
+        wrong(k, c->student.init ? "student.init" : "student.inherit.from", "run.dir", "the same folder as run.dir, expected another");
 }
 
 /* ---- training ----------------------------------------------------------------------------------- */
@@ -256,19 +286,6 @@ static const char *distils(const pupil_conf_loss *l)
                         : NULL;
 }
 
-/* Length of a path without what a shell's completion leaves behind it. */
-static int bare_length(const char *path)
-{
-    int n = (int)strlen(path);
-    while (n > 1 && path[n - 1] == '/') n--;
-    return n;
-}
-
-static bool same_folder(const char *a, const char *b)
-{
-    return a && b && bare_length(a) == bare_length(b) && !strncmp(a, b, (size_t)bare_length(a));
-}
-
 static void check_roles(check *k)
 {
     const pupil_conf *c = k->c;
@@ -370,7 +387,8 @@ void conf_check(const pupil_conf *c, const place *at, problems *p)
     check_roles(&k);
     check_more_teachers(&k);
     check_data(&k);
-    if (described(&k, "student.model.")) {
+    if (described(&k, "student.model.") || begins_with_a_model(&c->student)) {
+        check_start(&k);
         check_model(&k, "student", &c->student.model);
         check_train(&k, "student", &c->student.train);
     }

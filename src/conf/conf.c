@@ -44,6 +44,7 @@ static bool hidden(const pupil_conf *c, const field *f)
     const pupil_conf_view *v = &c->data.view;
     if (!v->crop && (!strncmp(f->key, "data.view.scale_", 16) || !strncmp(f->key, "data.view.ratio_", 16))) return true;
     if (!v->crop && !v->flip && !strcmp(f->key, "data.view.seed")) return true;
+    if (!c->student.inherit_from && !strcmp(f->key, "student.inherit.select")) return true;
     int item = schema_item(f->key);
     if (item >= 0 && !c->more_teachers[item].cache) return true;
     return (!c->teacher.train_here && !strncmp(f->key, "teacher.train.", 14)) ||

@@ -121,6 +121,9 @@ const field schema[] = {
 
     MORE_TEACHER(0), MORE_TEACHER(1), MORE_TEACHER(2), MORE_TEACHER(3), MORE_TEACHER(4), MORE_TEACHER(5), MORE_TEACHER(6),
 
+    S("student.init", student.init, NULL, PATH, "folder of a model whose weights the student begins with; sizes that student.model does not give are that model's"),
+    S("student.inherit.from", student.inherit_from, NULL, PATH, "folder of a larger model, or `teacher`: the student begins with a part of its weights, as `pupil model inherit` takes it; sizes that student.model does not give are that model's"),
+    E("student.inherit.select", student.inherit_select, "first", "first magnitude", 0, "which channels and heads: the first (TinyCLIP), or those with the largest sum of squares of weights"),
     MODEL("student", student.model),
     TRAIN("student", student.train),
 

@@ -33,6 +33,7 @@ typedef struct {
     pupil_tokenizer *tok; /* the student's */
     char tok_digest[65];
     pupil_arch student_arch;
+    char start_digest[65]; /* of the weights it begins with; "": drawn from the seed */
     int teachers;
     job_teacher teacher[PUPIL_TEACHERS];
     int64_t black_pictures;  /* broken ones that were replaced: of the rank that met most; at the end */
@@ -54,6 +55,14 @@ void job_digest(const job *j, const char *const *sections, int n, char ret_hex[6
 
 /* {"parameters": ..., ...} of a model; digest: of its weights, or NULL. */
 void job_model_json(const pupil_arch *a, int64_t params, const char *digest, pupil_buf *b);
+
+/* ---- start.c: what a student begins with ---- */
+int start_arch(const pupil_conf *c, int64_t vocab, pupil_arch *ret); /* the student's, for a tokenizer of `vocab` ids. Not collective. */
+const char *start_dir(const pupil_conf *c); /* the folder whose weights it begins with, or NULL. Borrowed. */
+int start_know(job *j);                     /* once the teachers exist: their digest; that it can be done. Collective. */
+/* Its weights into params of c's table, on all ranks of `comm`; what was not inherited stays. Collective over comm. */
+int start_load(const job *j, pupil_comm *comm, pupil_clip *c, float *params);
+void start_json(const job *j, pupil_buf *b);
 
 /* ---- teachers.c ---- */
 int teachers_count(const pupil_conf *c);

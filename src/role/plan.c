@@ -122,9 +122,7 @@ static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
 {
     pupil_arch student = pupil_arch_clip();
     const pupil_conf_train *t = &c->teacher.train, *s = &c->student.train;
-    int64_t vocab;
-    PUPIL_TRY(pupil_role_vocab(c, &vocab));
-    PUPIL_TRY(pupil_arch_from_conf(&c->student.model, vocab, "student.model", &student));
+    PUPIL_TRY(pupil_role_student_arch(c, &student));
     p->tokens = caption_tokens(d, (double)student.context);
     p->image_flops = pupil_arch_image_flops(&student);
     p->text_flops = pupil_arch_text_flops(&student, p->tokens);

@@ -260,6 +260,7 @@ static int story(job *j)
         return 0;
     }
     PUPIL_TRY(ensure_teacher(j));
+    PUPIL_TRY(start_know(j));
     if (j->conf->run.mode == PUPIL_MODE_PREPARE) return 0;
     int r = train_student(j, &t);
     if (r == 0 && j->conf->run.mode != PUPIL_MODE_TEACH) r = finish(j, t);

@@ -105,8 +105,7 @@ int job_open(job *j)
     PUPIL_TRY(pupil_agree(j->world, r));
     PUPIL_TRY(open_data(j));
     PUPIL_TRY(tokenizers_open(j));
-    r = pupil_arch_from_conf(&j->conf->student.model, pupil_tokenizer_vocab(j->tok), "student.model", &j->student_arch);
-    PUPIL_TRY(pupil_agree(j->world, r));
+    PUPIL_TRY(pupil_agree(j->world, start_arch(j->conf, pupil_tokenizer_vocab(j->tok), &j->student_arch)));
     return teachers_open(j);
 }
 
@@ -177,6 +176,7 @@ int job_write_run_json(const job *j)
     pupil_buf_puts(&b, " \"student\": ");
     job_model_json(&j->student_arch, j->plan.student_params, NULL, &b);
     pupil_buf_puts(&b, ",\n");
+    start_json(j, &b);
     pupil_buf_printf(&b, " \"data\": {\"train\": %lld, \"test\": %lld, \"digest\": \"%s\", \"tokenizer\": \"%s\", \"vocabulary\": %lld",
                      (long long)pupil_dataset_count(j->data, PUPIL_TRAIN), (long long)pupil_dataset_count(j->data, PUPIL_TEST),
                      j->data_digest, j->tok_digest, (long long)pupil_tokenizer_vocab(j->tok));

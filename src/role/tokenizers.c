@@ -7,15 +7,17 @@
 
 enum { LEARN_FROM = 4000 }; /* captions a vocabulary is learned from */
 
-/* The student's, or NULL where it is to be learned. */
+/* The student's, or NULL where it is to be learned. Weights that it begins with come with theirs. */
 static int given(const pupil_conf *c, pupil_tokenizer **ret)
 {
-    char *of_teacher = c->teacher.dir ? pupil_tokenizer_file(c->teacher.dir) : NULL;
-    const char *path = c->tokenizer.merges ? c->tokenizer.merges : of_teacher ? c->teacher.dir : NULL;
+    const char *start = start_dir(c);
+    char *of_start = start ? pupil_tokenizer_file(start) : NULL, *of_teacher = c->teacher.dir ? pupil_tokenizer_file(c->teacher.dir) : NULL;
+    const char *path = c->tokenizer.merges ? c->tokenizer.merges : of_start ? start : of_teacher ? c->teacher.dir : NULL;
     int r = 0;
     *ret = NULL;
     if (path) r = pupil_tokenizer_open(path, ret);
-    if (r == 0 && *ret && pupil_tokenizer_pads(*ret)) {
+    pupil_free(&of_start);
+    if (r == 0 && *ret && !start && pupil_tokenizer_pads(*ret)) {
         if (c->tokenizer.merges)
             r = pupil_fail(PUPIL_EUSER, "%s: %s; students read CLIP's BPE: name a merges.txt or bpe_simple_vocab_16e6.txt.gz in "
                            "tokenizer.merges, or leave it out to learn a vocabulary from the captions", path, pupil_tokenizer_kind(*ret));

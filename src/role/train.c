@@ -128,6 +128,7 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
     trainer *t = pupil_alloc(sizeof *t);
     t->j = j;
     t->c = teacher ? &j->conf->teacher.train : &j->conf->student.train;
+    t->is_teacher = teacher;
     t->name = teacher ? "teacher" : "student";
     t->arch = teacher ? j->teacher[0].arch : j->student_arch;
     t->tok = teacher ? j->teacher[0].tok : j->tok;
@@ -140,6 +141,11 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
         char all[320];
         snprintf(all, sizeof all, "%s %s weight %.17g scale %.17g", t->digest, j->teacher[k].cache_identity, j->teacher[k].weight,
                  j->teacher[k].given_scale);
+        pupil_sha256_of(all, strlen(all), t->digest);
+    }
+    if (!teacher && j->start_digest[0]) {
+        char all[160];
+        snprintf(all, sizeof all, "%s begins with %s", t->digest, j->start_digest);
         pupil_sha256_of(all, strlen(all), t->digest);
     }
     t->clip = pupil_clip_new(&t->arch);
@@ -204,6 +210,7 @@ int trainer_start(trainer *t)
     } else {
         size_t bytes = (size_t)t->table->total * sizeof(float);
         pupil_table_init(t->table, (uint64_t)t->c->seed, t->params);
+        if (!t->is_teacher) PUPIL_TRY(start_load(t->j, t->comm, t->clip, t->params));
         memset(t->m, 0, bytes);
         memset(t->v, 0, bytes);
     }

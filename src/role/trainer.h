@@ -9,6 +9,7 @@
 struct trainer {
     job *j;
     const pupil_conf_train *c;
+    bool is_teacher;  /* trained here; else the student */
     const char *name; /* "teacher" | "student" */
     char *dir;        /* metrics.jsonl and checkpoints/ live here */
     char *ckpt_dir;

@@ -235,6 +235,13 @@ static void roles(void **state)
          "f.yaml:5:23: more_teachers.0.cache: missing, expected a folder for this teacher's embeddings\n"
          "f.yaml:5:35: more_teachers.1.cache: given, but more_teachers.0 is not, expected a list without gaps\n"
          "f.yaml:5:35: more_teachers.1.cache: the same folder as cache.dir, expected one of its own\n"},
+        {BASE "student: {init: a, inherit: {from: b}}\n",
+         "f.yaml:3:36: student.inherit.from: given beside student.init, expected one of them\n"},
+        {BASE "student: {inherit: {select: magnitude}}\n",
+         "f.yaml:3:29: student.inherit.from: missing, expected a folder or teacher\n"},
+        {BASE "student: {inherit: {from: teacher}}\n",
+         "f.yaml:3:27: teacher.dir: missing, expected the teacher's folder: its weights are inherited\n"},
+        {BASE "student: {init: r/}\n", "f.yaml:3:17: student.init: the same folder as run.dir, expected another\n"},
         {BASE "more_teachers: [7, {cache: c}]\n",
          "f.yaml:3:17: more_teachers: a value in the list, expected sections\n"
          "f.yaml:3:28: more_teachers.1.cache: given, but more_teachers.0 is not, expected a list without gaps\n"

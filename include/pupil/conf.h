@@ -41,6 +41,7 @@ typedef enum { PUPIL_DTYPE_F16, PUPIL_DTYPE_F32 } pupil_dtype;
 typedef enum { PUPIL_VARIANT_PUBLISHED, PUPIL_VARIANT_AS_RELEASED } pupil_variant;
 typedef enum { PUPIL_SELECT_FIRST, PUPIL_SELECT_MAGNITUDE } pupil_select;
 typedef enum { PUPIL_FD_MEAN, PUPIL_FD_SUM } pupil_fd_reduce;
+typedef enum { PUPIL_BOTH_SIDES, PUPIL_IMAGE_SIDE, PUPIL_TEXT_SIDE } pupil_sides;
 
 typedef struct {
     char **item;
@@ -141,10 +142,22 @@ typedef struct {
     pupil_conf_train train;
 } pupil_conf_student;
 
+/** A term of the student's loss and its options; a term has those that src/conf/schema.c gives it. */
 typedef struct {
-    double task, crd, icl, fd; /* weights; 0 leaves the term out */
-    pupil_variant icl_variant;
-    pupil_fd_reduce fd_reduce;
+    double weight; /* 0 leaves the term out */
+    double scale, tau, beta, gamma;
+    pupil_variant variant;
+    pupil_fd_reduce reduce;
+    bool reversed, raw, one_way; /* direction: reversed, features: raw, ways: image_to_text */
+    pupil_sides sides;
+} pupil_conf_term;
+
+typedef struct {
+    char *preset; /* what the terms were expanded from, or NULL; not printed */
+    pupil_variant variant;
+    bool plain_heads;
+    pupil_conf_term task, sigmoid, crd, icl, cross_kd, fd, gd, afd, affinity, ensemble, soft_sigmoid, hinton, logit_std, dist, rkd_distance,
+        rkd_angle, vl, pvl, udist;
 } pupil_conf_loss;
 
 typedef struct {
@@ -238,6 +251,8 @@ void pupil_conf_print_section(const pupil_conf *c, const char *prefix, pupil_buf
  *  between two runs of one run directory (ranks.*, run.mode, run.checkpoint_*, ...: flagged in the table).
  *  Returns how many. */
 int pupil_conf_diff(const pupil_conf *a, const pupil_conf *b, pupil_buf *out);
+/** The loss presets and what they expand to, one a line. */
+void pupil_conf_presets(pupil_buf *out);
 /** `pupil help config`: every key with type, default, range and sentence. */
 void pupil_conf_help(pupil_buf *out);
 

@@ -11,6 +11,7 @@
 #include "pupil/base.h"
 #include "pupil/conf.h"
 #include "pupil/data.h"
+#include "pupil/loss.h"
 #include "pupil/model.h"
 #include "pupil/par.h"
 
@@ -53,6 +54,9 @@ void pupil_plan_print(const pupil_conf *conf, const pupil_plan *p, bool json, pu
  *  what is unfinished. again: train a finished student once more (teacher and cache stay).
  *  0 | PUPIL_ESTOP after a signal with a checkpoint saved | errors, agreed by all ranks. Collective over the world. */
 int pupil_role_run(const pupil_conf *conf, bool again);
+
+/** The terms of the settings, and how they are computed, into `ret`. Not collective. */
+void pupil_role_loss_terms(const pupil_conf_loss *l, pupil_loss_conf *ret);
 
 /** Embeddings of given tensors (oracle layout): reads inputs/images [N,3,H,W] and inputs/token_ids [N,ctx] of `in`,
  *  writes image_features, text_features [N,embed_dim] (before normalisation) and logit_scale (the parameter's exp).

@@ -277,28 +277,40 @@ static void check_data(check *k)
 }
 
 /* ---- who does what ------------------------------------------------------------------------------ */
-/* The first distillation loss with a weight, or NULL. */
-static const char *distils(const pupil_conf_loss *l)
+double conf_term_weight(const pupil_conf *c, const char *key)
 {
-    return l->crd > 0   ? "loss.crd.weight"
-           : l->icl > 0 ? "loss.icl.weight"
-           : l->fd > 0  ? "loss.fd.weight"
-                        : NULL;
+    char full[64];
+    const char *term = strncmp(key, "loss.", 5) ? NULL : key + 5;
+    if (!term || !strchr(term, '.')) return -1;
+    snprintf(full, sizeof full, "loss.%.*s.weight", (int)strcspn(term, "."), term);
+    int i = schema_find(full);
+    return i < 0 ? -1 : *(const double *)((const char *)c + schema[i].at);
+}
+
+/* The key of the first distillation loss with a weight, or NULL. */
+static const char *distils(const pupil_conf *c)
+{
+    for (int i = 0; i < schema_n; i++) {
+        const char *key = schema[i].key, *last = strrchr(key, '.');
+        bool of_pairs = !strcmp(key, "loss.task.weight") || !strcmp(key, "loss.sigmoid.weight");
+        if (!strcmp(last, ".weight") && !of_pairs && conf_term_weight(c, key) > 0) return key;
+    }
+    return NULL;
 }
 
 static void check_roles(check *k)
 {
     const pupil_conf *c = k->c;
-    const char *loss = distils(&c->loss);
+    const char *loss = distils(c), *asks = loss && !given(k, loss) ? "loss.preset" : loss;
     for (int i = 0; i < schema_n; i++)
         if (schema[i].flags & REQUIRED && !given(k, schema[i].key))
             wrong(k, schema[i].key, NULL, "missing, expected it: %s", schema[i].doc);
-    if (!loss && c->loss.task <= 0 && !refused(k, "loss."))
+    if (!loss && c->loss.task.weight <= 0 && c->loss.sigmoid.weight <= 0 && !refused(k, "loss."))
         wrong(k, "loss.task.weight", NULL, "all losses are 0, expected at least one above 0");
     if (loss && !c->teacher.dir && !c->cache.dir)
-        wrong(k, "teacher.dir", loss, "missing, expected the teacher's folder, as %s is above 0", loss);
+        wrong(k, "teacher.dir", asks, "missing, expected the teacher's folder, as %s is above 0", loss);
     if (loss && !c->cache.dir)
-        wrong(k, "cache.dir", loss,
+        wrong(k, "cache.dir", asks,
               "missing, expected a folder for the teacher's embeddings, as %s is above 0", loss);
     if (same_folder(c->teacher.dir, c->run.dir))
         wrong(k, "teacher.dir", "run.dir",

@@ -45,6 +45,8 @@ static bool hidden(const pupil_conf *c, const field *f)
     if (!v->crop && (!strncmp(f->key, "data.view.scale_", 16) || !strncmp(f->key, "data.view.ratio_", 16))) return true;
     if (!v->crop && !v->flip && !strcmp(f->key, "data.view.seed")) return true;
     if (!c->student.inherit_from && !strcmp(f->key, "student.inherit.select")) return true;
+    if (!strcmp(f->key, "loss.preset") || !strcmp(f->key, "loss.variant")) return true; /* the terms are there */
+    if (strncmp(f->key, "loss.task", 9) && conf_term_weight(c, f->key) == 0) return true;
     int item = schema_item(f->key);
     if (item >= 0 && !c->more_teachers[item].cache) return true;
     return (!c->teacher.train_here && !strncmp(f->key, "teacher.train.", 14)) ||
@@ -108,7 +110,7 @@ static const struct {
     {"teacher", "the large model; with a `train` section, a teacher that is not there is trained here first"},
     {"more_teachers", "a list of further teachers, each with a cache of its own; up to 7"},
     {"student", "the small model"},
-    {"loss", "terms of the student's loss; formulas: CLIP-KD, arXiv 2307.12732"},
+    {"loss", "terms of the student's loss; `pupil help losses` has their formulas and the presets"},
     {"cache", "the teacher's embeddings, computed once and used by every run that wants the same"},
     {"eval", "how the finished student is scored"},
     {"slurm", "what `pupil launch --submit` asks of a cluster (`pupil help jobs`)"},

@@ -325,6 +325,7 @@ static int parse(const char *path, const char *text, const char *site, const cha
         w.file = names[i] = pupil_format("--set %s", sets[i]);
         apply_set(&w, sets[i]);
     }
+    preset_expand(w.c, w.at);
     if (!w.unread) conf_check(w.c, w.at, &w.p);
     pupil_names_free(&names, n);
     pupil_free(&w.at);

@@ -61,6 +61,13 @@
     S(p ".nodes", m.nodes, count, FREE, "nodes: a number, or a range such as 2-4; with a range a job goes on with fewer when some are lost"), \
     I(p ".ntasks_per_node", m.ntasks_per_node, "auto", 1, 1 << 16, FREE | AUTO, "ranks a node; auto: ranks.total / nodes, else as many as the cores here allow")
 
+#define VARIANTS "published as-released"
+#define TERM(name, init, doc) F("loss." #name ".weight", loss.name.weight, init, 0, NO_MAX, 0, doc)
+#define TAU(name, init) F("loss." #name ".tau", loss.name.tau, init, 1e-6, 1e6, 0, "its temperature, which divides the logits")
+#define WAYS(name) E("loss." #name ".ways", loss.name.one_way, "both", "both image_to_text", 0, "the mean of both softmaxes, or pictures over captions alone")
+#define FEATURES(name) E("loss." #name ".features", loss.name.raw, "normalised", "normalised raw", 0, "the student's embeddings before or after normalisation")
+#define SIDES(name, init) E("loss." #name ".sides", loss.name.sides, init, "both image text", 0, "which embeddings it is of")
+
 const field schema[] = {
     S("run.dir", run.dir, NULL, REQUIRED | PATH | FREE, "folder of this run: weights, metrics, checkpoints, report"),
     E("run.mode", run.mode, "split", "split chained teach students prepare", FREE,
@@ -127,12 +134,48 @@ const field schema[] = {
     MODEL("student", student.model),
     TRAIN("student", student.train),
 
-    F("loss.task.weight", loss.task, "1", 0, NO_MAX, 0, "InfoNCE of student pictures and captions (`task: 1` for short, also below)"),
-    F("loss.crd.weight", loss.crd, "0", 0, NO_MAX, 0, "contrastive relational distillation: KL(teacher || student) of both softmaxes"),
-    F("loss.icl.weight", loss.icl, "0", 0, NO_MAX, 0, "interactive contrastive learning: student against teacher embeddings"),
-    E("loss.icl.variant", loss.icl_variant, "published", "published as-released", 0, "published: its scale is exp(parameter); as-released: the raw parameter, as CLIP-KD's code has it"),
-    F("loss.fd.weight", loss.fd, "0", 0, NO_MAX, 0, "feature distillation (MSE of normalised embeddings); CLIP-KD uses 2000"),
-    E("loss.fd.reduce", loss.fd_reduce, "mean", "mean sum", 0, "mean over dimensions (published; its weight shrinks as the teacher widens) or sum (free of the dimension)"),
+    {"loss.preset", TYPE_STRING, AT(loss.preset), NULL, 0, 0, LOSS_PRESETS, 0, "a loss of the literature, which stands for the terms that `pupil help losses` shows; keys that are given stand above it"},
+    E("loss.variant", loss.variant, "published", VARIANTS, 0, "of the preset: published: as the paper has it; as-released: as its code does it, where the two differ"),
+    E("loss.heads", loss.plain_heads, "normalised", "normalised plain", 0, "where a teacher's width is another: normalise(W x + b) of the raw embedding, as CLIP-KD; plain: W v + b of the normalised one, as nano-clip"),
+    TERM(task, "1", "InfoNCE of student pictures and captions (`task: 1` for short, also below)"),
+    TERM(sigmoid, "0", "SigLIP's loss of student pictures and captions, with a trained logit bias"),
+    TERM(crd, "0", "contrastive relational distillation: KL(teacher || student) of both softmaxes"),
+    E("loss.crd.direction", loss.crd.reversed, "forward", "forward reversed", 0, "reversed: KL(student || teacher), as nano-clip has it"),
+    TERM(icl, "0", "interactive contrastive learning: student against teacher embeddings"),
+    E("loss.icl.variant", loss.icl.variant, "published", VARIANTS, 0, "published: its scale is exp(parameter); as-released: the raw parameter, as CLIP-KD's code has it"),
+    TERM(cross_kd, "0", "teacher's softmaxes for student against teacher embeddings"),
+    E("loss.cross_kd.variant", loss.cross_kd.variant, "published", VARIANTS, 0, "as for loss.icl"),
+    TERM(fd, "0", "feature distillation (MSE of normalised embeddings); CLIP-KD uses 2000"),
+    E("loss.fd.reduce", loss.fd.reduce, "mean", "mean sum", 0, "mean over dimensions (published; its weight shrinks as the teacher widens) or sum (free of the dimension)"),
+    SIDES(fd, "both"),
+    TERM(gd, "0", "gradient distillation: MSE of the contrastive gradients; about 1 published, 1e8 as released"),
+    E("loss.gd.variant", loss.gd.variant, "published", VARIANTS, 0, "published: logits times the scale; as-released: divided by it"),
+    TERM(afd, "0", "augmented feature distillation: InfoNCE of heads over [student; teacher]"),
+    E("loss.afd.variant", loss.afd.variant, "published", VARIANTS, 0, "as for loss.icl, of its own scale"),
+    TERM(affinity, "0", "affinity mimicking: cross-entropy with the teacher's softmaxes (TinyCLIP, open_clip)"),
+    F("loss.affinity.scale", loss.affinity.scale, "0", 0, 1e6, 0, "pins both logit scales (TinyCLIP: 50); 0: their own"),
+    TERM(ensemble, "0", "cross-entropy with the mean of all teachers' softmaxes (MobileCLIP)"),
+    F("loss.ensemble.scale", loss.ensemble.scale, "0", 0, 1e6, 0, "pins the teachers' logit scales (MobileCLIP: 100); 0: their own"),
+    TERM(soft_sigmoid, "0", "SigLIP's loss with the mean of all teachers' sigmoids as labels (MobileCLIP2)"),
+    TERM(hinton, "0", "KL of softmaxes at a temperature, times its square"),
+    TAU(hinton, "4"), WAYS(hinton),
+    TERM(logit_std, "0", "as hinton, of logits standardised row by row; its authors use 9"),
+    TAU(logit_std, "2"), WAYS(logit_std),
+    TERM(dist, "0", "DIST: correlations of the softmaxes' rows and columns"),
+    TAU(dist, "1"),
+    F("loss.dist.beta", loss.dist.beta, "1", 0, NO_MAX, 0, "weight of its rows"),
+    F("loss.dist.gamma", loss.dist.gamma, "1", 0, NO_MAX, 0, "weight of its columns"),
+    WAYS(dist),
+    TERM(rkd_distance, "0", "RKD: distances within a batch; its authors use 25 (1 for metric learning)"),
+    FEATURES(rkd_distance), SIDES(rkd_distance, "both"),
+    TERM(rkd_angle, "0", "RKD: angles within a batch; its authors use 50 (2 for metric learning)"),
+    FEATURES(rkd_angle), SIDES(rkd_angle, "both"),
+    TERM(vl, "0", "DIME-FM: KL of student pictures against the teacher's captions; pictures and captions need not be pairs"),
+    TAU(vl, "1"), SIDES(vl, "image"),
+    TERM(pvl, "0", "DIME-FM: KL of student pictures against the teacher's pictures"),
+    TAU(pvl, "3"), SIDES(pvl, "image"),
+    TERM(udist, "0", "DIME-FM: KL of student pictures against themselves"),
+    TAU(udist, "7"), SIDES(udist, "image"),
 
     S("cache.dir", cache.dir, NULL, PATH | FREE, "folder of the teacher's cached embeddings; what it must hold is known from its content, not from its name"),
     E("cache.dtype", cache.dtype, "f16", "f16 f32", 0, "how they are stored"),

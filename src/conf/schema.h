@@ -25,6 +25,11 @@ typedef struct {
     const char *doc;
 } field;
 
+/* The names of presets.c. */
+#define LOSS_PRESETS                                                                                         \
+    "clip siglip clip-kd clip-kd-crd clip-kd-fd clip-kd-icl clip-kd-gd clip-kd-afd nano-clip tinyclip open_clip mobileclip mobileclip-b " \
+    "mobileclip2 siglip-kd hinton rkd dist logit-std dime-fm"
+
 extern const field schema[];
 extern const int schema_n;
 
@@ -68,6 +73,10 @@ void problem(problems *p, place at, const char *fmt, ...) __attribute__((format(
 
 /* The key means something where data.source is `source`. */
 bool conf_of_source(const char *key, pupil_source source);
+/* loss.preset into the keys it stands for, except those that are given. */
+void preset_expand(pupil_conf *c, const place *at);
+/* "loss.fd.reduce": weight of the term, or -1 for a key of no term. */
+double conf_term_weight(const pupil_conf *c, const char *key);
 /* Rules between keys. at[i] is where the value of schema[i] stands. */
 void conf_check(const pupil_conf *c, const place *at, problems *p);
 

@@ -64,6 +64,9 @@ int start_know(job *j);                     /* once the teachers exist: their di
 int start_load(const job *j, pupil_comm *comm, pupil_clip *c, float *params);
 void start_json(const job *j, pupil_buf *b);
 
+/* ---- losses.c ---- */
+bool job_distils(const pupil_conf *c); /* some term wants a teacher */
+
 /* ---- teachers.c ---- */
 int teachers_count(const pupil_conf *c);
 /* What the settings say of teacher k. */

@@ -42,8 +42,6 @@ static int64_t params_of(const pupil_arch *a)
     return n;
 }
 
-static bool wants_teacher(const pupil_conf *c) { return c->loss.crd != 0 || c->loss.icl != 0 || c->loss.fd != 0; }
-
 static bool has_model(const char *dir)
 {
     char *p = NULL;
@@ -167,7 +165,7 @@ static bool finished(const pupil_conf *c)
 
 int pupil_plan_make(const pupil_conf *c, int cores, int ranks, pupil_plan *ret)
 {
-    pupil_plan p = {.cores = cores > 0 ? cores : usable_cores(), .distils = wants_teacher(c)};
+    pupil_plan p = {.cores = cores > 0 ? cores : usable_cores(), .distils = job_distils(c)};
     pupil_dataset *d;
     PUPIL_TRY(pupil_dataset_open(&c->data, c->run.dir, &d));
     p.samples = pupil_dataset_count(d, PUPIL_TRAIN);

@@ -32,19 +32,12 @@ static double as_told(double x)
 /* One pair of towers learns from the caches of all teachers, or (a teacher that is trained here) from the pairs alone. */
 static void set_loss(trainer *t, bool teacher)
 {
-    const pupil_conf_loss *l = &t->j->conf->loss;
     t->lc = (pupil_loss_conf){.batch = t->c->batch_size, .slots = t->c->slots, .dim = t->arch.embed_dim};
-    pupil_loss_defaults(&t->lc);
     if (teacher) {
         t->lc.term[PUPIL_TERM_TASK].weight = 1;
         return;
     }
-    t->lc.term[PUPIL_TERM_TASK].weight = l->task;
-    t->lc.term[PUPIL_TERM_CRD].weight = l->crd;
-    t->lc.term[PUPIL_TERM_ICL].weight = l->icl;
-    t->lc.term[PUPIL_TERM_FD].weight = l->fd;
-    t->lc.term[PUPIL_TERM_ICL].as_released = l->icl_variant == PUPIL_VARIANT_AS_RELEASED;
-    t->lc.term[PUPIL_TERM_FD].sum = l->fd_reduce == PUPIL_FD_SUM;
+    pupil_role_loss_terms(&t->j->conf->loss, &t->lc);
     if (!pupil_loss_wants(&t->lc, PUPIL_WANTS_TEACHER)) return;
     t->lc.teachers = t->j->teachers;
     for (int k = 0; k < t->j->teachers; k++) {

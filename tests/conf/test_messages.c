@@ -39,6 +39,13 @@ static void keys(void **state)
          "'student.train.batch_size'?\n"},
         {BASE "studnet: {train: {lr: 1}}\n", "f.yaml:3:1: unknown key 'studnet', expected a key of `pupil "
                                              "help config`, did you mean 'student'?\n"},
+        {BASE "loss: {preset: tiny-clip}\n",
+         "f.yaml:3:16: loss.preset: 'tiny-clip', expected one of clip, siglip, clip-kd, clip-kd-crd, clip-kd-fd, clip-kd-icl, clip-kd-gd, "
+         "clip-kd-afd, nano-clip, tinyclip, open_clip, mobileclip, mobileclip-b, mobileclip2, siglip-kd, hinton, rkd, dist, logit-std, "
+         "dime-fm, did you mean 'tinyclip'?\n"},
+        {BASE "loss: {preset: open_clip}\n",
+         "f.yaml:3:16: teacher.dir: missing, expected the teacher's folder, as loss.affinity.weight is above 0\n"
+         "f.yaml:3:16: cache.dir: missing, expected a folder for the teacher's embeddings, as loss.affinity.weight is above 0\n"},
         {BASE "loss: {crdd: 1}\n", "f.yaml:3:8: unknown key 'loss.crdd', expected a key of `pupil help "
                                    "config`, did you mean 'loss.crd'?\n"},
         {BASE "student: {modle: {patch_size: 8}}\n",

@@ -5,6 +5,7 @@
 #include "../proof.h"
 
 #define BASE "run: {dir: r}\nstudent.model.name: ViT-T-16\n"
+#define DISTILS "teacher.dir: t\ncache.dir: c\n"
 
 static pupil_conf *parse(const char *text, const char *set)
 {
@@ -42,7 +43,7 @@ static void defaults(void **state)
     assert_null(c->teacher.dir);
     assert_false(c->teacher.train_here || c->data.skip_bad);
     assert_true(c->eval.vqa && c->eval.retrieval);
-    assert_true(c->loss.task == 1 && c->loss.fd == 0);
+    assert_true(c->loss.task.weight == 1 && c->loss.fd.weight == 0);
     pupil_conf_free(&c);
 }
 
@@ -57,9 +58,9 @@ static void short_and_long_forms(void **state)
               NULL);
     assert_true(c->teacher.train_here && c->data.skip_bad);
     assert_true(!c->eval.vqa && c->eval.retrieval);
-    assert_true(c->loss.task == 0.5 && c->loss.crd == 1 && c->loss.icl == 1 && c->loss.fd == 2000);
-    assert_int_equal(c->loss.icl_variant, PUPIL_VARIANT_AS_RELEASED);
-    assert_int_equal(c->loss.fd_reduce, PUPIL_FD_SUM);
+    assert_true(c->loss.task.weight == 0.5 && c->loss.crd.weight == 1 && c->loss.icl.weight == 1 && c->loss.fd.weight == 2000);
+    assert_int_equal(c->loss.icl.variant, PUPIL_VARIANT_AS_RELEASED);
+    assert_int_equal(c->loss.fd.reduce, PUPIL_FD_SUM);
     assert_int_equal(c->ranks.total, 0);
     pupil_conf_free(&c);
 }
@@ -83,7 +84,7 @@ static void overrides(void **state)
     assert_true(c->student.train.lr == 5e-4);
     pupil_conf_free(&c);
     c = parse(BASE "loss: {task: 1}\n", "loss.task=3");
-    assert_true(c->loss.task == 3);
+    assert_true(c->loss.task.weight == 3);
     pupil_conf_free(&c);
     c = parse(BASE, "student.train={steps: 7, warmup: 2}");
     assert_int_equal(c->student.train.steps, 7);
@@ -202,10 +203,57 @@ static void sections(void **state)
     pupil_conf_print_section(c, "tokenizer", &out);
     assert_string_equal(out.s, "tokenizer:\n  merges: null\n  vocab_size: 1024\n");
     pupil_buf_free(&out);
-    pupil_conf_print_section(c, "loss.fd", &out);
-    assert_string_equal(out.s, "loss:\n  fd:\n    weight: 0\n    reduce: mean\n");
+    pupil_conf_free(&c);
+    c = parse(BASE DISTILS "loss: {fd: 3}\n", NULL);
+    pupil_conf_print_section(c, "loss", &out);
+    assert_string_equal(out.s, "loss:\n  heads: normalised\n  task:\n    weight: 1\n  fd:\n    weight: 3\n    reduce: mean\n    sides: both\n");
     pupil_buf_free(&out);
     pupil_conf_free(&c);
+}
+
+/* ---- presets of the loss ------------------------------------------------------------------------ */
+static void presets_expand(void **state)
+{
+    (void)state;
+    pupil_conf *c = parse(BASE DISTILS "loss: {preset: clip-kd}\n", NULL);
+    const pupil_conf_loss *l = &c->loss;
+    assert_true(l->task.weight == 1 && l->crd.weight == 1 && l->icl.weight == 1 && l->fd.weight == 2000 && l->affinity.weight == 0);
+    assert_int_equal(l->icl.variant, PUPIL_VARIANT_PUBLISHED);
+    pupil_conf_free(&c);
+    c = parse(BASE DISTILS "loss: {fd: {weight: 5, reduce: sum}, preset: nano-clip, variant: as-released, icl: 0}\n", "loss.crd=3");
+    l = &c->loss; /* what is given stands above it, wherever it is given */
+    assert_true(l->fd.weight == 5 && l->fd.reduce == PUPIL_FD_SUM && l->icl.weight == 0 && l->crd.weight == 3 && l->task.weight == 1);
+    assert_true(l->crd.reversed && l->plain_heads && l->icl.variant == PUPIL_VARIANT_AS_RELEASED);
+    pupil_conf_free(&c);
+    c = parse(BASE DISTILS "loss: {crd: 2}\n", "loss.preset=tinyclip");
+    l = &c->loss; /* TinyCLIP has no task loss */
+    assert_true(l->task.weight == 0 && l->affinity.weight == 1 && l->affinity.scale == 50 && l->crd.weight == 2);
+    pupil_conf_free(&c);
+}
+
+/* Every name is in the table, asks for some term, and its terms alone read back as the same settings. */
+static void presets_read_back(void **state)
+{
+    (void)state;
+    char names[] = LOSS_PRESETS, *save = NULL;
+    pupil_buf page = {0};
+    pupil_conf_presets(&page);
+    for (char *name = strtok_r(names, " ", &save); name; name = strtok_r(NULL, " ", &save))
+        for (int v = 0; v < 2; v++) {
+            char *text = pupil_format(BASE DISTILS "loss: {preset: %s, variant: %s}\n", name, v ? "as-released" : "published"), *row = pupil_format("  %s ", name);
+            pupil_conf *c = parse(text, NULL), *d;
+            pupil_buf a = {0}, b = {0};
+            pupil_conf_print(c, &a);
+            assert_null(strstr(a.s, "preset"));
+            d = parse(a.s, NULL);
+            pupil_conf_print(d, &b);
+            assert_string_equal(a.s, b.s);
+            CHECK(strstr(page.s, row), "no row for %s", name);
+            pupil_buf_free(&a), pupil_buf_free(&b);
+            pupil_conf_free(&c), pupil_conf_free(&d);
+            DROP(text, row);
+        }
+    pupil_buf_free(&page);
 }
 
 /* ---- between runs ------------------------------------------------------------------------------- */
@@ -313,6 +361,8 @@ int main(void)
         cmocka_unit_test(round_trip),
         cmocka_unit_test(round_trip_of_each_value),
         cmocka_unit_test(sections),
+        cmocka_unit_test(presets_expand),
+        cmocka_unit_test(presets_read_back),
         cmocka_unit_test(what_may_change),
         cmocka_unit_test(help_names_every_key),
         cmocka_unit_test(table_is_sound),

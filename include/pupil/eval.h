@@ -153,8 +153,20 @@ typedef struct {
     double r1, r5, r10; /* fractions */
     double mean_rank, median_rank; /* 1-based; median as open_clip: floor of the 0-based median, plus 1 */
 } pupil_recall;
+/** From 0-based ranks. */
+pupil_recall pupil_recall_of(const int64_t *rank, int64_t n);
+/** Ranks (0: first) of images[images][dim] and texts[texts][dim], any scale, text j being of image image_of[j]: of_text[j] is
+ *  the rank of its image among the images, of_image[i] that of its best-placed text among the texts (`texts` if it has
+ *  none). rank = greater scores + equal scores at a lower index. Either result may be NULL. With one text an image this is
+ *  open_clip's square protocol; with five it is CLIP_benchmark's, any of an image's captions being a hit. Memory: the ranks
+ *  and one tile of 256 x 256. PUPIL_ENUMERIC | PUPIL_EUSER */
+int pupil_retrieval_ranks(const float *image, int64_t images, const float *text, int64_t texts, int64_t dim,
+                          const int64_t *image_of, int64_t *ret_of_image, int64_t *ret_of_text);
+/** The same from a similarity matrix [images][texts]. */
+void pupil_retrieval_matrix_ranks(const double *similarity, int64_t images, int64_t texts, const int64_t *image_of,
+                                  int64_t *ret_of_image, int64_t *ret_of_text);
 /** Square protocol (open_clip): pair i<->i over n rows of image[n][dim] and text[n][dim], any scale (normalised
- *  here). rank = greater scores + equal scores at a lower index. Memory O(n * 256). */
+ *  here). */
 int pupil_retrieval_square(const float *image, const float *text, int64_t n, int64_t dim, pupil_recall *ret_image_to_text,
                            pupil_recall *ret_text_to_image);
 /** The same from a similarity matrix [n][n] (tests, and the pixel baseline). */
@@ -164,5 +176,33 @@ void pupil_retrieval_matrix(const double *similarity, int64_t n, pupil_recall *r
  *  fraction whose group id equals. train/test: [n][bytes] u8. Label arrays are caller-defined ids. */
 double pupil_pixel_nearest(const uint8_t *train, const int64_t *train_label, int64_t n_train, const uint8_t *test,
                            const int64_t *test_label, int64_t n_test, int64_t bytes);
+
+/* ---- zero-shot ------------------------------------------------------------------------------------- */
+/** A class's weights are normalise(mean of its templates' normalised text embeddings). text[classes][templates][dim]. */
+void pupil_zero_shot_weights(const float *text, int64_t classes, int64_t templates, int64_t dim, float *ret);
+/** 0-based rank of each picture's class label[i] among all classes, or among subset[n_subset] (class indices, as ImageNet-R
+ *  and -A have them): rank 0 is top-1, below 5 top-5; ties as in retrieval. PUPIL_ENUMERIC | PUPIL_EUSER: a label outside. */
+int pupil_zero_shot_ranks(const float *image, int64_t n, int64_t dim, const float *weights, int64_t classes, const int64_t *subset,
+                          int64_t n_subset, const int64_t *label, int64_t *ret_rank);
+/** Which of n candidate texts is nearest to the picture by cosine; the first of equals. */
+int64_t pupil_nearest_text(const float *image, const float *text, int64_t n, int64_t dim);
+
+/* ---- what an embedding is like ---------------------------------------------------------------------- */
+/** Linear CKA of x[n][dx] and y[n][dy] (Kornblith et al., 2019): |Y'X|^2 / (|X'X| |Y'Y|), columns centred; in double. */
+double pupil_linear_cka(const float *x, int64_t dx, const float *y, int64_t dy, int64_t n);
+/** KL(teacher || student) of softmax(scale v t') over the n texts of each image and over the n images of each text, mean over
+ *  rows and both directions; unit rows. (TinyCLIP, CLIP-KD: what CRD distils.) */
+typedef struct {
+    const float *image, *text;
+    int64_t dim;
+    double scale;
+} pupil_pairs_of;
+double pupil_affinity_kl(const pupil_pairs_of *teacher, const pupil_pairs_of *student, int64_t n);
+/** Mean squared distance of the unit rows of pairs (Wang & Isola, 2020; alpha 2). */
+double pupil_alignment(const float *image, const float *text, int64_t n, int64_t dim);
+/** log of the mean of exp(-2 |x_i - x_j|^2) over pairs of unit rows (ibid., t = 2); 0 for one row. */
+double pupil_uniformity(const float *x, int64_t n, int64_t dim);
+/** exp(entropy of the singular values of the unit rows, as shares) (Roy & Vetterli, 2007; RankMe); 1 to min(n, dim). */
+double pupil_effective_rank(const float *x, int64_t n, int64_t dim);
 
 #endif

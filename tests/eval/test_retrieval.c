@@ -93,6 +93,52 @@ static void test_oracle(void **state)
     pupil_free(&js);
 }
 
+/* Five captions an image, in order and shuffled: ranks from the matrix and from the features are the published ones. */
+static void check_ranks(const int64_t *rank, int64_t n, json_t *want)
+{
+    json_t *list = json_object_get(want, "best_ranks");
+    assert_int_equal(json_array_size(list), n);
+    for (int64_t i = 0; i < n; i++) assert_int_equal(rank[i], json_integer_value(json_array_get(list, (size_t)i)));
+    pupil_recall r = pupil_recall_of(rank, n);
+    check_recall(&r, want);
+}
+
+static void test_five_captions(void **state)
+{
+    char *h5 = pupil_format("%s/retrieval/similarity.h5", oracle_dir());
+    char *js = pupil_format("%s/retrieval/expected.json", oracle_dir());
+    json_t *expected = json_load_file(js, 0, NULL);
+    hid_t file = H5Fopen(h5, H5F_ACC_RDONLY, H5P_DEFAULT);
+    static const char *const names[] = {"five_captions_60", "five_captions_33"};
+    for (int k = 0; k < PUPIL_COUNT(names); k++) {
+        hsize_t n[2] = {1, 1}, d[2], c[2] = {1, 1};
+        double *s = read_dataset(file, names[k], "similarity", H5T_NATIVE_DOUBLE, n);
+        float *image = read_dataset(file, names[k], "image_features", H5T_NATIVE_FLOAT, d);
+        float *text = read_dataset(file, names[k], "text_features", H5T_NATIVE_FLOAT, d);
+        int64_t *image_of = read_dataset(file, names[k], "caption_to_image", H5T_NATIVE_INT64, c);
+        int64_t images = (int64_t)n[0], texts = (int64_t)n[1];
+        json_t *want = json_object_get(expected, names[k]);
+        int64_t *of_image = pupil_alloc(n[0] * sizeof *of_image), *of_text = pupil_alloc(n[1] * sizeof *of_text);
+        for (int features = 0; features < 2; features++) {
+            if (features)
+                assert_int_equal(pupil_retrieval_ranks(image, images, text, texts, (int64_t)d[1], image_of, of_image, of_text), 0);
+            else pupil_retrieval_matrix_ranks(s, images, texts, image_of, of_image, of_text);
+            check_ranks(of_image, images, json_object_get(want, "image_to_text"));
+            check_ranks(of_text, texts, json_object_get(want, "text_to_image"));
+        }
+        pupil_free(&s);
+        pupil_free(&image);
+        pupil_free(&text);
+        pupil_free(&image_of);
+        pupil_free(&of_image);
+        pupil_free(&of_text);
+    }
+    H5Fclose(file);
+    json_decref(expected);
+    pupil_free(&h5);
+    pupil_free(&js);
+}
+
 /* ---- tiles and ties ------------------------------------------------------------------------------- */
 static float *noise(int64_t n, int64_t dim, uint64_t index)
 {
@@ -123,6 +169,46 @@ static void test_ties_across_tiles(void **state)
     pupil_free(&x);
     pupil_free(&y);
     pupil_free(&s);
+}
+
+/* Images with several captions each, or none, in no order; captions and images that come again and again. */
+static void test_captions_across_tiles(void **state)
+{
+    enum { IMAGES = 300, TEXTS = 900, DIM = 33, CLASSES = 70 };
+    float *centre = noise(CLASSES, DIM, 8), *x = pupil_alloc(IMAGES * DIM * sizeof *x), *y = pupil_alloc(TEXTS * DIM * sizeof *y);
+    double *s = pupil_alloc((size_t)IMAGES * TEXTS * sizeof *s), *unit = pupil_alloc(CLASSES * CLASSES * sizeof *unit);
+    int64_t image_of[TEXTS], of_image[IMAGES], of_text[TEXTS], want_image[IMAGES], want_text[TEXTS];
+    for (int i = 0; i < IMAGES; i++) memcpy(x + i * DIM, centre + i % CLASSES * DIM, DIM * sizeof *x);
+    for (int j = 0; j < TEXTS; j++) {
+        memcpy(y + j * DIM, centre + j * 7 % CLASSES * DIM, DIM * sizeof *y);
+        image_of[j] = j * 31 % (IMAGES - 3); /* the last three have none */
+    }
+    for (int a = 0; a < CLASSES; a++)
+        for (int b = 0; b < CLASSES; b++) {
+            double dot = 0, aa = 0, bb = 0;
+            for (int d = 0; d < DIM; d++) {
+                dot += (double)centre[a * DIM + d] * (double)centre[b * DIM + d];
+                aa += (double)centre[a * DIM + d] * (double)centre[a * DIM + d];
+                bb += (double)centre[b * DIM + d] * (double)centre[b * DIM + d];
+            }
+            unit[a * CLASSES + b] = dot / sqrt(aa * bb);
+        }
+    for (int i = 0; i < IMAGES; i++)
+        for (int j = 0; j < TEXTS; j++) s[i * TEXTS + j] = unit[i % CLASSES * CLASSES + j * 7 % CLASSES];
+    assert_int_equal(pupil_retrieval_ranks(x, IMAGES, y, TEXTS, DIM, image_of, of_image, of_text), 0);
+    pupil_retrieval_matrix_ranks(s, IMAGES, TEXTS, image_of, want_image, want_text);
+    assert_memory_equal(of_image, want_image, sizeof of_image);
+    assert_memory_equal(of_text, want_text, sizeof of_text);
+    assert_int_equal(of_image[IMAGES - 1], TEXTS);
+    assert_int_equal(pupil_retrieval_ranks(x, IMAGES, y, TEXTS, DIM, image_of, NULL, of_text), 0);
+    assert_memory_equal(of_text, want_text, sizeof of_text);
+    image_of[5] = IMAGES;
+    assert_int_equal(pupil_retrieval_ranks(x, IMAGES, y, TEXTS, DIM, image_of, NULL, of_text), PUPIL_EUSER);
+    pupil_free(&centre);
+    pupil_free(&x);
+    pupil_free(&y);
+    pupil_free(&s);
+    pupil_free(&unit);
 }
 
 /* The tiles against the matrix in double, on scores without near ties; rows of any scale. */
@@ -210,7 +296,7 @@ static void test_pixel_nearest(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_oracle),    cmocka_unit_test(test_ties_across_tiles), cmocka_unit_test(test_tiles_against_matrix),
+        cmocka_unit_test(test_oracle), cmocka_unit_test(test_five_captions),    cmocka_unit_test(test_ties_across_tiles), cmocka_unit_test(test_captions_across_tiles), cmocka_unit_test(test_tiles_against_matrix),
         cmocka_unit_test(test_odd_input), cmocka_unit_test(test_pixel_nearest),
     };
     return cmocka_run_group_tests_name("retrieval", tests, NULL, NULL);

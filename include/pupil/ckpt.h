@@ -1,8 +1,8 @@
 /** ckpt: a photograph of a run that any number of ranks can step back into.
  *
- *  DIR/journal.txt (see store.h) holds "ckpt lane= n= file= step= digest= crc_params= crc_m= crc_v="; files are
- *  step-SSSSSSSS-gGGGG.h5 with datasets params, adam_m, adam_v [total floats] and attributes step, digest, table
- *  (one line a tensor: name offset count). The state is whole arrays, so the number of ranks does not matter.
+ *  DIR/journal.txt (see store.h) holds "ckpt lane= n= file= step= digest= crc_params= crc_m= crc_v= [crc_ema=]"; files are
+ *  step-SSSSSSSS-gGGGG.h5 with datasets params [total floats], adam_m, adam_v and, where there is an average, ema
+ *  [floats that are not frozen], and attributes step, digest, table (one line a tensor: name offset count). The state is whole arrays, so the number of ranks does not matter.
  *  digest is the SHA-256 of what must not change within a run (settings, data, tokenizer).
  */
 #ifndef PUPIL_CKPT_H
@@ -14,7 +14,9 @@
 
 typedef struct {
     const pupil_table *table; /* borrowed */
-    float *params, *m, *v;    /* [table->total], borrowed */
+    float *params;            /* [table->total], borrowed */
+    float *m, *v, *ema;       /* [advanced], borrowed; ema: NULL where there is no average */
+    int64_t advanced;         /* elements that are not frozen */
     int64_t step;             /* finished steps */
     const char *digest;       /* borrowed */
 } pupil_state;
@@ -28,5 +30,7 @@ int pupil_ckpt_save(pupil_comm *c, const char *dir, int64_t generation, const pu
  *  broken one is named in a warning and the one before it is taken. PUPIL_EMISMATCH if there are checkpoints,
  *  but all of another digest. Collective over c. */
 int pupil_ckpt_load(pupil_comm *c, const char *dir, pupil_state *s, bool *ret_found);
+/** Rank 0's state to all. Collective over c. */
+int pupil_ckpt_share(pupil_comm *c, pupil_state *s);
 
 #endif

@@ -39,6 +39,7 @@ typedef enum {
 typedef enum { PUPIL_ACT_PRESET = -1, PUPIL_ACT_GELU, PUPIL_ACT_QUICK_GELU } pupil_act;
 typedef enum { PUPIL_DTYPE_F16, PUPIL_DTYPE_F32 } pupil_dtype;
 typedef enum { PUPIL_VARIANT_PUBLISHED, PUPIL_VARIANT_AS_RELEASED } pupil_variant;
+typedef enum { PUPIL_LR_COSINE, PUPIL_LR_CONSTANT, PUPIL_LR_LINEAR } pupil_lr_schedule;
 typedef enum { PUPIL_SELECT_FIRST, PUPIL_SELECT_MAGNITUDE } pupil_select;
 typedef enum { PUPIL_FD_MEAN, PUPIL_FD_SUM } pupil_fd_reduce;
 typedef enum { PUPIL_BOTH_SIDES, PUPIL_IMAGE_SIDE, PUPIL_TEXT_SIDE } pupil_sides;
@@ -112,6 +113,10 @@ typedef struct {
     double lr, wd, beta1, beta2, eps;
     int64_t warmup;        /* steps */
     double grad_clip_norm; /* 0: no clipping */
+    pupil_lr_schedule lr_schedule;
+    double lr_min;        /* what cosine and linear end at */
+    double ema;           /* 0: none */
+    pupil_strings freeze; /* parts of the model, see pupil_clip_freeze() */
     int64_t seed;
     bool recompute; /* recompute a slot's activations in backward instead of keeping them */
 } pupil_conf_train;

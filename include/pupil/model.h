@@ -21,6 +21,7 @@ typedef struct {
     pupil_init init;
     double value; /* the constant, or the standard deviation */
     bool decay;   /* weight decay applies: two dimensions or more */
+    bool frozen;  /* stays as it is; its gradient need not be made */
 } pupil_tensor;
 typedef struct {
     pupil_tensor *t;
@@ -104,6 +105,11 @@ const pupil_arch *pupil_clip_arch(const pupil_clip *c);
 pupil_table *pupil_clip_table(pupil_clip *c);
 int64_t pupil_clip_params(const pupil_clip *c, int tower); /* parameters of tower 0 (image), 1 (text), -1 (all) */
 
+/** Freeze a part of the model: "image", "text", "logit_scale", or of a tower (image.PART, text.PART) its "stem" (embeddings,
+ *  positions, class token), "blocks", "blocks.3", "blocks.0-5" or "head" (last norm, pooling, projection). Backward then stops
+ *  above the frozen parts at a tower's beginning. PUPIL_EUSER saying what was expected. */
+int pupil_clip_freeze(pupil_clip *c, const char *part);
+
 /** Activations of one micro-batch, and the scratch backward needs (one for many activations). */
 typedef struct pupil_acts pupil_acts;
 /** Room for `batch` pairs. keep: backward will follow; else layers share memory (inference). */
@@ -130,7 +136,8 @@ void pupil_weights_free(pupil_weights **w);
 /** out[n,embed_dim] = image features, projected, not normalised, of images[n,3,S,S] (normalised pixels). */
 void pupil_image_forward(const pupil_clip *c, pupil_weights *w, pupil_acts *a, pupil_scratch *s, const float *images,
                          int64_t n, float *out);
-/** grads += d/dparams; dimages[n,3,S,S] (may be NULL) = d/dimages. After forward with the same acts, over the flat
+/** grads += d/dparams of what is not frozen (and of some that is); dimages[n,3,S,S] (may be NULL) = d/dimages, with nothing
+ *  frozen. After forward with the same acts, over the flat
  *  array params. */
 void pupil_image_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout,
                           float *grads, float *dimages);

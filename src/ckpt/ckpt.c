@@ -8,8 +8,24 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const array_name[] = {"params", "adam_m", "adam_v"};
-static const char *const crc_key[] = {"crc_params", "crc_m", "crc_v"};
+typedef struct {
+    const char *name, *crc;
+    float *x;
+    int64_t n;
+} array;
+
+/* The arrays of a state; returns how many. */
+static int arrays_of(const pupil_state *s, array ret[4])
+{
+    const array all[] = {{"params", "crc_params", s->params, s->table->total},
+                         {"adam_m", "crc_m", s->m, s->advanced},
+                         {"adam_v", "crc_v", s->v, s->advanced},
+                         {"ema", "crc_ema", s->ema, s->advanced}};
+    memcpy(ret, all, sizeof all);
+    return s->ema ? 4 : 3;
+}
+
+static uint32_t crc_of(const array *a) { return pupil_crc32c(0, a->x, (size_t)a->n * sizeof(float)); }
 
 int pupil_ckpt_generation(pupil_comm *c, const char *dir, int64_t *ret_n)
 {
@@ -37,7 +53,8 @@ static char *table_text(const pupil_table *t)
 
 static int write_file(const char *path, const pupil_state *s)
 {
-    const float *array[] = {s->params, s->m, s->v};
+    array a[4];
+    int n = arrays_of(s, a);
     pupil_h5 *h;
     PUPIL_TRY(pupil_h5_create(path, &h));
     char step[32], *table = table_text(s->table);
@@ -45,7 +62,7 @@ static int write_file(const char *path, const pupil_state *s)
     int r = pupil_h5_write_text(h, "step", step);
     if (r == 0) r = pupil_h5_write_text(h, "digest", s->digest);
     if (r == 0) r = pupil_h5_write(h, "table", PUPIL_H5_U8, 1, (int64_t[]){(int64_t)strlen(table)}, table);
-    for (int i = 0; i < 3 && r == 0; i++) r = pupil_h5_write(h, array_name[i], PUPIL_H5_F32, 1, &s->table->total, array[i]);
+    for (int i = 0; i < n && r == 0; i++) r = pupil_h5_write(h, a[i].name, PUPIL_H5_F32, 1, &a[i].n, a[i].x);
     pupil_free(&table);
     int closed = pupil_h5_close(&h);
     return r < 0 ? r : closed;
@@ -90,13 +107,16 @@ static int save(const char *dir, int64_t generation, const pupil_state *s, int64
     int r = write_file(part, s);
     if (r == 0) r = pupil_publish(part, final_path);
     if (r == 0) {
-        const float *array[] = {s->params, s->m, s->v};
-        for (int i = 0; i < 3; i++)
-            snprintf(word[i], sizeof word[i], "%08x", pupil_crc32c(0, array[i], (size_t)s->table->total * sizeof(float)));
-        snprintf(word[3], sizeof word[3], "%lld", (long long)s->step);
-        snprintf(word[4], sizeof word[4], "%lld", (long long)generation);
-        const char *pairs[] = {"lane", "0", "n", word[4], "file", name, "step", word[3], "digest", s->digest,
-                               crc_key[0], word[0], crc_key[1], word[1], crc_key[2], word[2], NULL};
+        array a[4];
+        int n = arrays_of(s, a);
+        snprintf(word[4], sizeof word[4], "%lld", (long long)s->step);
+        snprintf(word[5], sizeof word[5], "%lld", (long long)generation);
+        const char *pairs[10 + 8 + 1] = {"lane", "0", "n", word[5], "file", name, "step", word[4], "digest", s->digest};
+        for (int i = 0; i < n; i++) {
+            snprintf(word[i], sizeof word[i], "%08x", crc_of(&a[i]));
+            pairs[10 + 2 * i] = a[i].crc;
+            pairs[11 + 2 * i] = word[i];
+        }
         r = pupil_journal_append(journal, "ckpt", pairs);
     }
     if (r == 0) r = remove_old(dir, keep);
@@ -116,20 +136,20 @@ int pupil_ckpt_save(pupil_comm *c, const char *dir, int64_t generation, const pu
 
 static int read_file(const char *path, const pupil_record *rec, pupil_state *s)
 {
-    float *array[] = {s->params, s->m, s->v};
+    array a[4];
+    int n = arrays_of(s, a);
     pupil_h5 *h;
     PUPIL_TRY(pupil_h5_open(path, &h));
     int r = 0, ndim;
     int64_t dims[8];
-    for (int i = 0; i < 3 && r == 0; i++) {
-        r = pupil_h5_shape(h, array_name[i], &ndim, dims);
-        if (r == 0 && (ndim != 1 || dims[0] != s->table->total))
-            r = pupil_fail(PUPIL_EFORMAT, "%s: dataset %s does not fit the model's table", path, array_name[i]);
-        if (r == 0) r = pupil_h5_read(h, array_name[i], PUPIL_H5_F32, s->table->total, array[i]);
-        const char *want = pupil_record_get(rec, crc_key[i]);
-        uint32_t crc = r == 0 ? pupil_crc32c(0, array[i], (size_t)s->table->total * sizeof(float)) : 0;
-        if (r == 0 && (!want || strtoul(want, NULL, 16) != crc))
-            r = pupil_fail(PUPIL_ECRC, "%s: %s does not match its checksum", path, array_name[i]);
+    for (int i = 0; i < n && r == 0; i++) {
+        r = pupil_h5_shape(h, a[i].name, &ndim, dims);
+        if (r == 0 && (ndim != 1 || dims[0] != a[i].n))
+            r = pupil_fail(PUPIL_EFORMAT, "%s: dataset %s does not fit the model's table", path, a[i].name);
+        if (r == 0) r = pupil_h5_read(h, a[i].name, PUPIL_H5_F32, a[i].n, a[i].x);
+        const char *want = pupil_record_get(rec, a[i].crc);
+        if (r == 0 && (!want || strtoul(want, NULL, 16) != crc_of(&a[i])))
+            r = pupil_fail(PUPIL_ECRC, "%s: %s does not match its checksum", path, a[i].name);
     }
     pupil_h5_close(&h);
     return r;
@@ -170,13 +190,16 @@ int pupil_ckpt_load(pupil_comm *c, const char *dir, pupil_state *s, bool *ret_fo
     int r = pupil_comm_rank(c) == 0 ? load(dir, s, &found) : 0;
     PUPIL_TRY(pupil_agree(c, r));
     PUPIL_TRY(pupil_bcast(c, &found, sizeof found, 0));
-    if (found) {
-        size_t bytes = (size_t)s->table->total * sizeof(float);
-        PUPIL_TRY(pupil_bcast(c, &s->step, sizeof s->step, 0));
-        PUPIL_TRY(pupil_bcast(c, s->params, bytes, 0));
-        PUPIL_TRY(pupil_bcast(c, s->m, bytes, 0));
-        PUPIL_TRY(pupil_bcast(c, s->v, bytes, 0));
-    }
+    if (found) PUPIL_TRY(pupil_ckpt_share(c, s));
     *ret_found = found;
+    return 0;
+}
+
+int pupil_ckpt_share(pupil_comm *c, pupil_state *s)
+{
+    array a[4];
+    int n = arrays_of(s, a);
+    PUPIL_TRY(pupil_bcast(c, &s->step, sizeof s->step, 0));
+    for (int i = 0; i < n; i++) PUPIL_TRY(pupil_bcast(c, a[i].x, (size_t)a[i].n * sizeof(float), 0));
     return 0;
 }

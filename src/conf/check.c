@@ -154,6 +154,10 @@ static void check_train(check *k, const char *who, const pupil_conf_train *t)
     if (t->steps > 0 && t->warmup > t->steps)
         wrong(k, of(who, ".train.warmup").s, steps.s, "%lld, expected at most steps (%lld)",
               (long long)t->warmup, (long long)t->steps);
+    if (t->lr_min > t->lr)
+        wrong(k, of(who, ".train.lr_min").s, of(who, ".train.lr").s, "%g, expected at most lr (%g)", t->lr_min, t->lr);
+    if (t->lr_min > 0 && t->lr_schedule == PUPIL_LR_CONSTANT)
+        wrong(k, of(who, ".train.lr_min").s, of(who, ".train.lr_schedule").s, "given, but lr_schedule is constant");
     bool scenes = k->c->data.source == PUPIL_SOURCE_SCENES;
     bool for_once = place_of(k, "data.scenes.train").line < 0; /* --set: to look at a few, not to train */
     if (scenes && !for_once && t->batch_size > k->c->data.scenes.train)

@@ -23,6 +23,7 @@ struct pupil_clip {
     int64_t t_final_w, t_final_b, t_proj, t_proj_b;               /* t_head */
     int64_t t_table, scale, bias;                                 /* of the flat array */
     int64_t image_end, text_end;                                  /* first offset after each tower */
+    int64_t walk_to[2];                                           /* of each tower, see freeze.c: 0, the stem, where nothing is frozen */
 };
 
 /* One tower's side of a micro-batch. */

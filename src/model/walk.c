@@ -95,7 +95,9 @@ void pupil_image_backward(const pupil_clip *c, const float *params, pupil_acts *
 {
     const pupil_arch *arch = &c->arch;
     side *v = &a->image;
-    int64_t n = v->n, width = arch->image.width, rows = n * clip_tokens(arch);
+    int64_t n = v->n, width = arch->image.width, rows = n * clip_tokens(arch), to = c->walk_to[0];
+    PUPIL_REQUIRE(!dimages || to == 0);
+    if (to > c->image.layers + 1) return;
     bool map = arch->pool == PUPIL_POOL_MAP;
     const float *w = params + c->v_head.at;
     float *g = grads + c->v_head.at;
@@ -106,8 +108,9 @@ void pupil_image_backward(const pupil_clip *c, const float *params, pupil_acts *
     }
     pupil_layernorm_backward(s->dpool, g + c->v_post_w, g + c->v_post_b, s->dpooled, v->t.out, v->mean, v->rstd, w + c->v_post_w,
                              map ? rows : n, width, false);
-    tower_backward(&c->image, params, &v->t, &s->image, &(packing){v->cu, v->pool, n}, s->dpool, grads);
-    image_stem_backward(c, params + c->v_stem.at, a, s, grads + c->v_stem.at, dimages);
+    if (to <= c->image.layers)
+        tower_backward(&c->image, params, &v->t, &s->image, &(packing){v->cu, v->pool, n}, s->dpool, grads, PUPIL_MAX(to - 1, (int64_t)0));
+    if (to == 0) image_stem_backward(c, params + c->v_stem.at, a, s, grads + c->v_stem.at, dimages);
 }
 
 /* ---- text ----------------------------------------------------------------------------------------- */
@@ -137,12 +140,14 @@ void pupil_text_backward(const pupil_clip *c, const float *params, pupil_acts *a
                          float *grads)
 {
     side *t = &a->text;
-    int64_t width = c->text.width;
+    int64_t width = c->text.width, to = c->walk_to[1];
+    if (to > c->text.layers + 1) return;
     const float *w = params + c->t_head.at;
     float *g = grads + c->t_head.at;
     project_backward(w, g, c->t_proj, c->t_proj_b, t->norm, dout, t->n, width, c->arch.embed_dim, s->dpooled);
     pupil_layernorm_backward(s->dpool, g + c->t_final_w, g + c->t_final_b, s->dpooled, t->t.out, t->mean, t->rstd,
                              w + c->t_final_w, t->n, width, false);
-    tower_backward(&c->text, params, &t->t, &s->text, &(packing){t->cu, t->pool, t->n}, s->dpool, grads);
-    pupil_embed_backward(grads + c->t_table, grads + c->t_stem.at + c->t_pos, s->text.dx, a->ids, t->cu, t->n, width);
+    if (to <= c->text.layers)
+        tower_backward(&c->text, params, &t->t, &s->text, &(packing){t->cu, t->pool, t->n}, s->dpool, grads, PUPIL_MAX(to - 1, (int64_t)0));
+    if (to == 0) pupil_embed_backward(grads + c->t_table, grads + c->t_stem.at + c->t_pos, s->text.dx, a->ids, t->cu, t->n, width);
 }

@@ -16,7 +16,8 @@ double pupil_lr_at(const pupil_conf_train *c, int64_t step)
 {
     if (step < c->warmup) return c->lr * (double)(step + 1) / (double)c->warmup;
     double e = (double)(step - c->warmup), es = (double)PUPIL_MAX(1, c->steps - c->warmup);
-    return 0.5 * (1 + cos(M_PI * e / es)) * c->lr;
+    double left = c->lr_schedule == PUPIL_LR_LINEAR ? fmax(0, 1 - e / es) : 0.5 * (1 + cos(M_PI * e / es));
+    return c->lr_schedule == PUPIL_LR_CONSTANT ? c->lr : c->lr_min + left * (c->lr - c->lr_min);
 }
 
 void pupil_grad_sumsq(const float *grad, int64_t begin, int64_t end, double *sums)
@@ -68,6 +69,17 @@ void pupil_adamw(float *params, float *m, float *v, const float *grad, int64_t b
                       .clip = (float)clip};
     for (int64_t i = 0; i < nruns; i++) {
         int64_t a = PUPIL_MAX(begin, runs[i].offset), b = PUPIL_MIN(end, runs[i].offset + runs[i].count);
-        if (a < b) advance(params + a, m + a, v + a, grad + (a - begin), b - a, &k, runs[i].decay);
+        if (a < b) advance(params + a + runs[i].shift, m + a, v + a, grad + (a - begin), b - a, &k, runs[i].decay);
+    }
+}
+
+void pupil_ema(float *average, const float *params, int64_t begin, int64_t end, const pupil_decay_run *runs, int64_t nruns,
+               double decay)
+{
+    const float rate = (float)(1 - decay);
+    for (int64_t i = 0; i < nruns; i++) {
+        int64_t a = PUPIL_MAX(begin, runs[i].offset), b = PUPIL_MIN(end, runs[i].offset + runs[i].count);
+        const float *p = params + runs[i].shift;
+        for (int64_t k = a; k < b; k++) average[k] += rate * (p[k] - average[k]);
     }
 }

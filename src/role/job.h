@@ -147,7 +147,10 @@ int trainer_join(trainer *t);
 /* Train to the last step; checkpoints on the way. s: NULL unless split. Collective over its communicator. */
 int trainer_run(trainer *t, stream *s);
 const pupil_clip *trainer_clip(const trainer *t);
+/* Of the model to be scored and exported: the average, where there is one. Whole on rank 0 after trainer_run(). */
 const float *trainer_params(const trainer *t);
+/* Freeze what the settings of teacher or student (name) say. PUPIL_EUSER. */
+int trainer_freeze(const pupil_conf_train *c, const char *name, pupil_clip *clip);
 
 /* ---- metrics.c ---- */
 typedef struct {

@@ -42,6 +42,14 @@ static int64_t params_of(const pupil_arch *a)
     return n;
 }
 
+/* What the settings freeze is a part of the model. */
+static int check_freeze(const pupil_conf_train *t, const char *name, const pupil_arch *a)
+{
+    pupil_clip *c = pupil_clip_new(a);
+    int r = trainer_freeze(t, name, c);
+    pupil_clip_free(&c);
+    return r;
+}
 static bool has_model(const char *dir)
 {
     char *p = NULL;
@@ -121,6 +129,7 @@ static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
     pupil_arch student = pupil_arch_clip();
     const pupil_conf_train *t = &c->teacher.train, *s = &c->student.train;
     PUPIL_TRY(pupil_role_student_arch(c, &student));
+    PUPIL_TRY(check_freeze(s, "student", &student));
     p->tokens = caption_tokens(d, (double)student.context);
     p->image_flops = pupil_arch_image_flops(&student);
     p->text_flops = pupil_arch_text_flops(&student, p->tokens);

@@ -177,6 +177,11 @@ int job_write_run_json(const job *j)
     job_model_json(&j->student_arch, j->plan.student_params, NULL, &b);
     pupil_buf_puts(&b, ",\n");
     start_json(j, &b);
+    if (j->conf->student.train.ema > 0) { /* model.safetensors and the scores are of the average */
+        pupil_buf_puts(&b, " \"averaged\": ");
+        pupil_buf_json_num(&b, j->conf->student.train.ema);
+        pupil_buf_puts(&b, ",\n");
+    }
     pupil_buf_printf(&b, " \"data\": {\"train\": %lld, \"test\": %lld, \"digest\": \"%s\", \"tokenizer\": \"%s\", \"vocabulary\": %lld",
                      (long long)pupil_dataset_count(j->data, PUPIL_TRAIN), (long long)pupil_dataset_count(j->data, PUPIL_TEST),
                      j->data_digest, j->tok_digest, (long long)pupil_tokenizer_vocab(j->tok));

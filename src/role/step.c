@@ -98,7 +98,8 @@ static void backward_slot(trainer *t, int64_t k, const pupil_loss_params *p)
     pupil_acts *a = t->acts[t->c->recompute ? 0 : k];
     pupil_loss_input in = slot_features(t, k);
     float *const dfeat[PUPIL_LOSS_STREAMS] = {t->dfeat[0], t->dfeat[1]};
-    float *grads = pupil_slot_sum_begin(t->sum);
+    float *sum = pupil_slot_sum_begin(t->sum), *grads = t->grads ? t->grads : sum;
+    if (t->grads) memset(grads, 0, (size_t)t->table->total * sizeof *grads);
     pupil_loss_params g = trainer_loss_params(t, grads);
     double since = pupil_now();
     pupil_loss_grad(t->loss, t->first + k, &in, p, &g, dfeat, t->value + (t->first + k) * PUPIL_TERMS);
@@ -106,6 +107,10 @@ static void backward_slot(trainer *t, int64_t k, const pupil_loss_params *p)
     if (t->c->recompute) forward_slot(t, k);
     pupil_image_backward(t->clip, t->params, a, t->scratch, t->dfeat[0], grads, NULL);
     pupil_text_backward(t->clip, t->params, a, t->scratch, t->dfeat[1], grads);
+    for (int64_t i = 0; i < t->nruns && t->grads; i++) {
+        const pupil_decay_run *run = &t->runs[i];
+        memcpy(sum + run->offset, grads + run->offset + run->shift, (size_t)run->count * sizeof *sum);
+    }
     pupil_slot_sum_end(t->sum);
     t->sec.backward += lap(&since);
 }
@@ -116,10 +121,26 @@ int trainer_gather(trainer *t, float *array)
     return pupil_gather_ranges(t->comm, array, t->bytes);
 }
 
+/* The parameters that other ranks have advanced. */
+static int gather_params(trainer *t)
+{
+    if (!t->grads) return trainer_gather(t, t->params);
+    for (int64_t i = 0; i < t->nruns; i++) {
+        const pupil_decay_run *run = &t->runs[i];
+        memcpy(t->grads + run->offset, t->params + run->offset + run->shift, (size_t)run->count * sizeof(float));
+    }
+    PUPIL_TRY(trainer_gather(t, t->grads));
+    for (int64_t i = 0; i < t->nruns; i++) {
+        const pupil_decay_run *run = &t->runs[i];
+        memcpy(t->params + run->offset + run->shift, t->grads + run->offset, (size_t)run->count * sizeof(float));
+    }
+    return 0;
+}
+
 /* Chunk sums of all ranks, in one array on all. */
 static int gather_chunks(trainer *t)
 {
-    int64_t chunks = (t->table->total + PUPIL_CHUNK - 1) / PUPIL_CHUNK;
+    int64_t chunks = (t->advanced + PUPIL_CHUNK - 1) / PUPIL_CHUNK;
     for (int p = 0; p <= pupil_comm_size(t->comm); p++)
         t->bytes[p] = (size_t)PUPIL_MIN(chunks, (t->range[p] + PUPIL_CHUNK - 1) / PUPIL_CHUNK) * sizeof *t->chunk;
     return pupil_gather_ranges(t->comm, t->chunk, t->bytes);
@@ -134,18 +155,20 @@ static int advance(trainer *t)
     t->sec.reduce += lap(&since);
     pupil_grad_sumsq(grad, t->range[me], t->range[me + 1], t->chunk);
     PUPIL_TRY(gather_chunks(t));
-    t->norm = pupil_grad_norm(t->chunk, t->table->total);
+    t->norm = pupil_grad_norm(t->chunk, t->advanced);
     if (!isfinite(t->norm))
         return pupil_fail(PUPIL_ENUMERIC, "%s step %lld: the gradient is not finite (loss %g); lower %s.train.lr or set "
                           "grad_clip_norm", t->name, (long long)t->step + 1, t->loss_value, t->name);
     t->lr = pupil_lr_at(t->c, t->step);
-    pupil_adamw(t->params, t->m, t->v, grad, t->range[me], t->range[me + 1], t->runs, t->table->n, t->c, t->lr,
+    pupil_adamw(t->params, t->m, t->v, grad, t->range[me], t->range[me + 1], t->runs, t->nruns, t->c, t->lr,
                 pupil_clip_factor(t->norm, t->c->grad_clip_norm), t->step + 1);
     t->sec.update += lap(&since);
-    PUPIL_TRY(trainer_gather(t, t->params));
+    PUPIL_TRY(gather_params(t));
     float *scale = t->params + t->at_scale;
     *scale = fminf(fmaxf(*scale, 0), 4.6051702f); /* ln 100 */
     t->sec.reduce += lap(&since);
+    if (t->ema) pupil_ema(t->ema, t->params, t->range[me], t->range[me + 1], t->runs, t->nruns, t->c->ema);
+    t->sec.update += lap(&since);
     return 0;
 }
 

@@ -19,7 +19,16 @@ int64_t trainer_position(const trainer *t, int64_t step, int64_t *ret_epoch)
 }
 
 const pupil_clip *trainer_clip(const trainer *t) { return t->clip; }
-const float *trainer_params(const trainer *t) { return t->params; }
+
+/* The model to score and to export. */
+const float *trainer_params(const trainer *t)
+{
+    if (!t->ema) return t->params;
+    memcpy(t->averaged, t->params, (size_t)t->table->total * sizeof *t->params);
+    for (int64_t i = 0; i < t->nruns; i++)
+        memcpy(t->averaged + t->runs[i].offset + t->runs[i].shift, t->ema + t->runs[i].offset, (size_t)t->runs[i].count * sizeof *t->ema);
+    return t->averaged;
+}
 
 /* As a cache's identity tells a number: the same from a computed and from an imported cache. */
 static double as_told(double x)
@@ -98,10 +107,10 @@ static void comm_open(trainer *t, pupil_comm *c)
     t->slots = pupil_slot_first(t->c->slots, size, me + 1) - t->first;
     t->range = pupil_alloc((size_t)(size + 1) * sizeof *t->range);
     t->bytes = pupil_alloc((size_t)(size + 1) * sizeof *t->bytes);
-    pupil_optim_ranges(t->table->total, size, t->range);
-    t->chunk = pupil_alloc((size_t)(t->table->total / PUPIL_CHUNK + 2) * sizeof *t->chunk);
+    pupil_optim_ranges(t->advanced, size, t->range);
+    t->chunk = pupil_alloc((size_t)(t->advanced / PUPIL_CHUNK + 2) * sizeof *t->chunk);
     t->value = pupil_alloc((size_t)(t->c->slots * PUPIL_TERMS) * sizeof *t->value);
-    t->sum = pupil_slot_sum_new(c, t->c->slots, t->table->total);
+    t->sum = pupil_slot_sum_new(c, t->c->slots, t->advanced);
     t->loss = pupil_loss_new(&t->lc);
     t->scratch = pupil_scratch_new(t->clip, t->rows);
     int64_t nacts = t->c->recompute ? 1 : t->slots, own = PUPIL_MAX((int64_t)1, t->slots) * t->rows;
@@ -113,6 +122,27 @@ static void comm_open(trainer *t, pupil_comm *c)
         t->feat[s] = floats(own * t->arch.embed_dim);
         t->dfeat[s] = floats(t->rows * t->arch.embed_dim);
         for (int k = 0; k < t->lc.teachers; k++) t->teacher[k][s] = floats(own * t->lc.teacher[k].dim);
+    }
+}
+
+int trainer_freeze(const pupil_conf_train *c, const char *name, pupil_clip *clip)
+{
+    for (int i = 0; i < c->freeze.n; i++) PUPIL_TRY(pupil_context(pupil_clip_freeze(clip, c->freeze.item[i]), "%s.train.freeze", name));
+    const pupil_table *t = pupil_clip_table(clip);
+    for (int64_t i = 0; i < t->n; i++)
+        if (!t->t[i].frozen) return 0;
+    return pupil_fail(PUPIL_EUSER, "%s.train.freeze: nothing is left to be trained", name);
+}
+
+/* What is not frozen, one tensor after the other: as in the table where nothing is. */
+static void list_runs(trainer *t)
+{
+    t->runs = pupil_alloc((size_t)t->table->n * sizeof *t->runs);
+    for (int64_t i = 0; i < t->table->n; i++) {
+        const pupil_tensor *x = &t->table->t[i];
+        if (x->frozen) continue;
+        t->runs[t->nruns++] = (pupil_decay_run){t->advanced, x->count, x->decay, x->offset - t->advanced};
+        t->advanced += (i + 1 < t->table->n ? t->table->t[i + 1].offset : t->table->total) - x->offset;
     }
 }
 
@@ -145,16 +175,19 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
     t->table = pupil_clip_table(t->clip);
     set_loss(t, teacher);
     add_loss_tensors(t);
+    int r = trainer_freeze(t->c, t->name, t->clip);
+    list_runs(t);
     t->params = floats(t->table->total);
     t->weights = pupil_weights_flat(t->params);
-    t->m = floats(t->table->total);
-    t->v = floats(t->table->total);
-    t->runs = pupil_alloc((size_t)t->table->n * sizeof *t->runs);
-    for (int64_t i = 0; i < t->table->n; i++)
-        t->runs[i] = (pupil_decay_run){t->table->t[i].offset, t->table->t[i].count, t->table->t[i].decay};
+    t->m = floats(t->advanced);
+    t->v = floats(t->advanced);
+    if (t->advanced < t->table->total) t->grads = floats(t->table->total);
+    if (t->c->ema > 0) {
+        t->ema = floats(t->advanced);
+        t->averaged = floats(t->table->total);
+    }
     t->order = job_order(j, (uint64_t)t->c->seed);
-    int r = 0;
-    if (t->order.samples < t->c->batch_size)
+    if (r == 0 && t->order.samples < t->c->batch_size)
         r = pupil_fail(PUPIL_EUSER, "%s.train.batch_size is %lld, but there are only %lld training samples", t->name,
                        (long long)t->c->batch_size, (long long)t->order.samples);
     comm_open(t, c);
@@ -173,13 +206,19 @@ void trainer_free(trainer **tp)
     pupil_free(&t->params);
     pupil_free(&t->m);
     pupil_free(&t->v);
+    pupil_free(&t->ema);
+    pupil_free(&t->averaged);
+    pupil_free(&t->grads);
     pupil_free(&t->runs);
     pupil_free(&t->dir);
     pupil_free(&t->ckpt_dir);
     pupil_free(tp);
 }
 
-static pupil_state state_of(trainer *t) { return (pupil_state){t->table, t->params, t->m, t->v, t->step, t->digest}; }
+static pupil_state state_of(trainer *t)
+{
+    return (pupil_state){t->table, t->params, t->m, t->v, t->ema, t->advanced, t->step, t->digest};
+}
 
 /* Rank 0 keeps the metrics. */
 static int open_log(trainer *t)
@@ -201,19 +240,27 @@ int trainer_start(trainer *t)
         t->step = s.step;
         pupil_info("%s: resuming after step %lld of %lld", t->name, (long long)t->step, (long long)t->c->steps);
     } else {
-        size_t bytes = (size_t)t->table->total * sizeof(float);
+        size_t bytes = (size_t)t->advanced * sizeof(float);
         pupil_table_init(t->table, (uint64_t)t->c->seed, t->params);
         if (!t->is_teacher) PUPIL_TRY(start_load(t->j, t->comm, t->clip, t->params));
         memset(t->m, 0, bytes);
         memset(t->v, 0, bytes);
+        for (int64_t i = 0; i < t->nruns && t->ema; i++)
+            memcpy(t->ema + t->runs[i].offset, t->params + t->runs[i].offset + t->runs[i].shift, (size_t)t->runs[i].count * sizeof *t->ema);
     }
     return pupil_agree(t->comm, open_log(t));
 }
 
-static int save(trainer *t)
+static int gather_state(trainer *t)
 {
     PUPIL_TRY(trainer_gather(t, t->m));
     PUPIL_TRY(trainer_gather(t, t->v));
+    return t->ema ? trainer_gather(t, t->ema) : 0;
+}
+
+static int save(trainer *t)
+{
+    PUPIL_TRY(gather_state(t));
     pupil_state s = state_of(t);
     return pupil_ckpt_save(t->comm, t->ckpt_dir, t->generation, &s, t->j->conf->run.keep_checkpoints);
 }
@@ -221,12 +268,11 @@ static int save(trainer *t)
 /* The whole state from world rank 0 to everyone. Collective over the world. */
 static int share_state(trainer *t)
 {
-    size_t bytes = (size_t)t->table->total * sizeof(float);
-    PUPIL_TRY(pupil_bcast(t->j->world, &t->step, sizeof t->step, 0));
+    pupil_state s = state_of(t);
     PUPIL_TRY(pupil_bcast(t->j->world, &t->generation, sizeof t->generation, 0));
-    PUPIL_TRY(pupil_bcast(t->j->world, t->params, bytes, 0));
-    PUPIL_TRY(pupil_bcast(t->j->world, t->m, bytes, 0));
-    return pupil_bcast(t->j->world, t->v, bytes, 0);
+    PUPIL_TRY(pupil_ckpt_share(t->j->world, &s));
+    t->step = s.step;
+    return 0;
 }
 
 int trainer_join(trainer *t) { return share_state(t); }
@@ -234,8 +280,7 @@ int trainer_join(trainer *t) { return share_state(t); }
 /* Students' side of graduation: from the next step on, all ranks of the world are students. */
 static int take_in_teachers(trainer *t)
 {
-    PUPIL_TRY(trainer_gather(t, t->m));
-    PUPIL_TRY(trainer_gather(t, t->v));
+    PUPIL_TRY(gather_state(t));
     comm_open(t, t->j->world);
     pupil_info("student: the cache is whole; teacher ranks join at step %lld: %d student ranks", (long long)t->step + 1,
                pupil_comm_size(t->comm));

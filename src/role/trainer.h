@@ -21,8 +21,12 @@ struct trainer {
     const pupil_tokenizer *tok;
     pupil_loss_conf lc;
     pupil_order order;
-    pupil_decay_run *runs;
-    float *params, *m, *v; /* [table->total]; m and v are whole only after a gather */
+    pupil_decay_run *runs;    /* [nruns]: what is not frozen, packed */
+    int64_t nruns, advanced;  /* floats of them */
+    float *params;            /* [table->total] */
+    float *m, *v, *ema;       /* [advanced], whole only after a gather; ema: NULL without one */
+    float *averaged;          /* [table->total]: params with the average in their place; NULL without one */
+    float *grads;             /* [table->total] of a slot, where something is frozen; else NULL */
     pupil_weights *weights; /* params, for the forward walk */
     int64_t at_scale, at_loss[PUPIL_LOSS_TENSORS];
     int loss_tensors;
@@ -55,7 +59,7 @@ int64_t trainer_position(const trainer *t, int64_t step, int64_t *ret_epoch);
 pupil_loss_params trainer_loss_params(const trainer *t, float *base);
 /* One optimiser step: step.c. Collective over t->comm. */
 int trainer_step(trainer *t);
-/* Bytes [k * range] for a gather of a float array by ranges. */
+/* All ranges of an array over what is advanced, on all ranks. Collective over t->comm. */
 int trainer_gather(trainer *t, float *array);
 
 #endif

@@ -242,6 +242,10 @@ static void roles(void **state)
          "f.yaml:5:23: more_teachers.0.cache: missing, expected a folder for this teacher's embeddings\n"
          "f.yaml:5:35: more_teachers.1.cache: given, but more_teachers.0 is not, expected a list without gaps\n"
          "f.yaml:5:35: more_teachers.1.cache: the same folder as cache.dir, expected one of its own\n"},
+        {BASE "student: {train: {lr: 1e-3, lr_min: 2e-3}}\n",
+         "f.yaml:3:37: student.train.lr_min: 0.002, expected at most lr (0.001)\n"},
+        {BASE "student: {train: {lr_schedule: constant, lr_min: 1e-5}}\n",
+         "f.yaml:3:50: student.train.lr_min: given, but lr_schedule is constant\n"},
         {BASE "student: {init: a, inherit: {from: b}}\n",
          "f.yaml:3:36: student.inherit.from: given beside student.init, expected one of them\n"},
         {BASE "student: {inherit: {select: magnitude}}\n",

@@ -304,6 +304,53 @@ static void gradients_of_every_tensor(void **state)
     }
 }
 
+/* What is not frozen has the gradient it has with nothing frozen, bit for bit; below the lowest of them nothing is walked. */
+static void freezing(void **state)
+{
+    static const struct {
+        const char *parts[3];
+        int untouched; /* names that hold this have no gradient: 0 nothing known, 1 image, 2 text, 3 the image tower's stem */
+    } cases[] = {{{"text"}, 2},         {{"image"}, 1},           {{"image.stem"}, 3}, {{"image.stem", "image.blocks.0-0"}, 3},
+                 {{"text.blocks"}, 0},  {{"image.head"}, 0},      {{"logit_scale"}, 0}, {{"image.stem", "image.blocks", "text"}, 2}};
+    for (int k = 0; k < PUPIL_COUNT(tiny); k++)
+        for (int i = 0; i < PUPIL_COUNT(cases); i++) {
+            world w;
+            world_new(&w, &tiny[k], 3);
+            const pupil_table *t = pupil_clip_table(w.c);
+            pupil_acts *a = pupil_acts_new(w.c, 3, true);
+            pupil_scratch *s = pupil_scratch_new(w.c, 3);
+            float *out = floats(3 * w.embed), *g[2] = {floats(w.total), floats(w.total)};
+            for (int frozen = 0; frozen < 2; frozen++) {
+                for (int p = 0; p < 3 && cases[i].parts[p] && frozen; p++) GOOD(pupil_clip_freeze(w.c, cases[i].parts[p]));
+                fast_features(&w, a, s, out, out);
+                pupil_image_backward(w.c, w.fparams, a, s, w.fcotangent[0], g[frozen], NULL);
+                pupil_text_backward(w.c, w.fparams, a, s, w.fcotangent[1], g[frozen]);
+            }
+            int left = 0;
+            for (int64_t n = 0; n < t->n; n++) {
+                const pupil_tensor *x = &t->t[n];
+                int of = !strncmp(x->name, "visual.", 7) ? 1 : 2;
+                bool stem = of == 1 && (strstr(x->name, "conv1") || strstr(x->name, "patch_embed") || strstr(x->name, "pos_embed") || strstr(x->name, "positional"));
+                left += !x->frozen;
+                if (!x->frozen) assert_memory_equal(g[0] + x->offset, g[1] + x->offset, (size_t)x->count * sizeof(float));
+                if (strncmp(x->name, "logit_", 6) && (cases[i].untouched == of || (cases[i].untouched == 3 && stem))) {
+                    assert_true(x->frozen);
+                    for (int64_t j = 0; j < x->count; j++) assert_true(g[1][x->offset + j] == 0);
+                }
+            }
+            CHECK(left > 0 && left < t->n, "model %d, case %d: %d tensors are left", k, i, left);
+            DROP(out, g[0], g[1]);
+            pupil_acts_free(&a);
+            pupil_scratch_free(&s);
+            world_end(&w);
+        }
+    pupil_clip *c = pupil_clip_new(&tiny[0]);
+    static const char *const wrong[] = {"", "images", "image.", "image.blocks.2", "image.blocks.1-0", "image.blocks.-1", "image.blocks.0-1x", "text.neck"};
+    for (int i = 0; i < PUPIL_COUNT(wrong); i++)
+        BAD(pupil_clip_freeze(c, wrong[i]), PUPIL_EUSER, "is no part of the model, expected image, text, logit_scale");
+    pupil_clip_free(&c);
+}
+
 /* A causal tower's row does not see what follows: captions padded to the context give the same features. */
 static void packed_captions_equal_padded_ones(void **state)
 {
@@ -482,6 +529,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(features),
         cmocka_unit_test(gradients_of_every_tensor),
+        cmocka_unit_test(freezing),
         cmocka_unit_test(packed_captions_equal_padded_ones),
         cmocka_unit_test(keeping_activations_changes_no_bit),
         cmocka_unit_test(a_row_hardly_depends_on_the_batch),

@@ -30,6 +30,19 @@ static void schedule(void **state)
     assert_true(isfinite(pupil_lr_at(&c, 5)));
 }
 
+static void schedules(void **state)
+{
+    pupil_conf_train c = settings;
+    c.lr_min = 1e-4;
+    assert_true(fabs(pupil_lr_at(&c, 4) - 2.5e-4) < 1e-18); /* the warm-up is from 0 in all of them */
+    assert_true(fabs(pupil_lr_at(&c, 55) - 3e-4) < 1e-18 && fabs(pupil_lr_at(&c, 100) - 1e-4) < 1e-18);
+    c.lr_schedule = PUPIL_LR_LINEAR;
+    assert_true(fabs(pupil_lr_at(&c, 10) - 5e-4) < 1e-18 && fabs(pupil_lr_at(&c, 40) - (1e-4 + 4e-4 * 2 / 3)) < 1e-18);
+    assert_true(fabs(pupil_lr_at(&c, 100) - 1e-4) < 1e-18 && fabs(pupil_lr_at(&c, 5) - 3e-4) < 1e-18);
+    c.lr_schedule = PUPIL_LR_CONSTANT;
+    assert_true(pupil_lr_at(&c, 9) == 5e-4 && pupil_lr_at(&c, 57) == 5e-4 && pupil_lr_at(&c, 99) == 5e-4);
+}
+
 static void clipping(void **state)
 {
     assert_true(pupil_clip_factor(0, 1) == 1 && pupil_clip_factor(0.5, 1) == 1 &&
@@ -91,7 +104,7 @@ static void plain_adamw(double *p, double *m, double *v, const double *g, int64_
 }
 
 static const pupil_decay_run runs[] = {
-    {0, 1000, true}, {1008, 20000, false}, {21008, N - 21008 - 16, true}}; /* with gaps */
+    {0, 1000, true, 0}, {1008, 20000, false, 0}, {21008, N - 21008 - 16, true, 0}}; /* with gaps */
 
 static void step_against_the_plain_one(void **state)
 {
@@ -143,16 +156,51 @@ static void ranges_change_no_bit(void **state)
 static void no_gradient_means_decay_alone(void **state)
 {
     float p[4] = {1, -2, 0.5f, 0}, m[4] = {0}, v[4] = {0}, g[4] = {0};
-    pupil_decay_run all = {0, 4, true};
+    pupil_decay_run all = {0, 4, true, 0};
     pupil_adamw(p, m, v, g, 0, 4, &all, 1, &settings, 0.01, 1, 1);
     float keep = (float)(1 - 0.01 * 0.2);
     assert_true(p[0] == keep && p[1] == -2 * keep && p[2] == 0.5f * keep && p[3] == 0);
+}
+
+/* Runs that lie apart in the parameters and together in all else do what one would do alone. */
+static void runs_may_lie_apart(void **state)
+{
+    enum { FIRST = 40, GAP = 24, SECOND = 32 };
+    pupil_decay_run apart[] = {{0, FIRST, true, 0}, {FIRST, SECOND, false, GAP}};
+    double *x = normals(1, FIRST + GAP + SECOND, 0, 1), *y = normals(2, FIRST + SECOND, 0, 1);
+    float *p = to_floats(x, FIRST + GAP + SECOND), *g = to_floats(y, FIRST + SECOND), *m = floats(FIRST + SECOND), *v = floats(FIRST + SECOND);
+    float *a = to_floats(x, FIRST), *b = to_floats(x + FIRST + GAP, SECOND), *am = floats(FIRST), *av = floats(FIRST), *bm = floats(SECOND),
+          *bv = floats(SECOND);
+    pupil_decay_run one[] = {{0, FIRST, true, 0}}, two[] = {{0, SECOND, false, 0}};
+    for (int t = 1; t < 4; t++) {
+        pupil_adamw(p, m, v, g, 0, FIRST + SECOND, apart, 2, &settings, 0.1, 1, t);
+        pupil_adamw(a, am, av, g, 0, FIRST, one, 1, &settings, 0.1, 1, t);
+        pupil_adamw(b, bm, bv, g + FIRST, 0, SECOND, two, 1, &settings, 0.1, 1, t);
+    }
+    assert_memory_equal(p, a, FIRST * sizeof *p);
+    assert_memory_equal(p + FIRST + GAP, b, SECOND * sizeof *p);
+    assert_memory_equal(m + FIRST, bm, SECOND * sizeof *m);
+    for (int i = 0; i < GAP; i++) assert_true(p[FIRST + i] == (float)x[FIRST + i]);
+    float *mean = floats(FIRST + SECOND), *part = floats(FIRST + SECOND);
+    double want[FIRST + SECOND] = {0};
+    for (int t = 0; t < 30; t++) {
+        pupil_ema(mean, p, 0, FIRST + SECOND, apart, 2, 0.9);
+        pupil_ema(part, p, 0, 17, apart, 2, 0.9);
+        pupil_ema(part, p, 17, FIRST + SECOND, apart, 2, 0.9);
+        for (int i = 0; i < FIRST + SECOND; i++) want[i] = 0.9 * want[i] + 0.1 * (double)p[i < FIRST ? i : i + GAP];
+        for (int i = 0; i < FIRST + GAP + SECOND; i++) p[i] += 0.01f;
+    }
+    assert_true(max_error(mean, want, FIRST + SECOND) < 1e-6);
+    assert_memory_equal(mean, part, (FIRST + SECOND) * sizeof *mean);
+    DROP(x, y, p, g, m, v, a, b, am, av, bm, bv, mean, part);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(schedule),
+        cmocka_unit_test(schedules),
+        cmocka_unit_test(runs_may_lie_apart),
         cmocka_unit_test(clipping),
         cmocka_unit_test(ranges),
         cmocka_unit_test(norm_by_ranges),

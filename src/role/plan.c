@@ -50,6 +50,7 @@ static int check_freeze(const pupil_conf_train *t, const char *name, const pupil
     pupil_clip_free(&c);
     return r;
 }
+
 static bool has_model(const char *dir)
 {
     char *p = NULL;

@@ -320,6 +320,7 @@ int cmd_bench(int argc, char **argv)
     static const cli_command verbs[] = {
         {"gemm", cmd_gemm, "the sgemm ceiling by size"},
         {"model", cmd_bench_model, "teacher forward and student step as a share of it"},
+        {"loss", cmd_bench_loss, "losses as a share of a student's step"},
         {"input", cmd_bench_input, "pictures decoded, resized and normalised per second"},
     };
     return cli_family("bench", verbs, PUPIL_COUNT(verbs), argc, argv);

@@ -6,6 +6,7 @@
 
 #include "pupil/base.h"
 #include "pupil/conf.h"
+#include "pupil/loss.h"
 
 /** The user has been told why (by another rank, by a child): main() need not say it again. */
 extern bool cli_said;
@@ -72,6 +73,10 @@ double cli_gemm_gflops(int64_t n, double seconds); /* best of sgemm n x n x n re
  * counts them. */
 int cli_load_conf(const char *path, const cli_list *sets, pupil_conf **ret);
 
+/* ---- loss.c -------------------------------------------------------------------------------------- */
+/** The terms of a preset (variant: NULL is published) or of a list of terms, whichever is not NULL; what is wrong is printed. */
+int cli_loss_terms(const char *preset, const char *variant, const char *terms, pupil_loss_conf *ret);
+
 /* ---- child.c: mpirun as a child ------------------------------------------------------------------ */
 /** Run argv (argv[0] a path), passing its streams through without mpirun's banners; INT, TERM and USR1 become
  *  USR1 for it. The first `students` of the ranks are students (for the message about a rank that died).
@@ -88,10 +93,12 @@ int cmd_cache(int argc, char **argv);
 int cmd_data(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 int cmd_embed(int argc, char **argv);
+int cmd_loss(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_preprocess(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_bench_input(int argc, char **argv);
+int cmd_bench_loss(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 /** The first page of `pupil help`, to out. */

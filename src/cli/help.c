@@ -160,10 +160,38 @@ static const char page_jobs[] =
     "              OPENBLAS_CORETYPE  the OpenBLAS kernel; unset, pupil picks what the CPU deserves\n"
     "              TMPDIR             scratch files of Open MPI (a short path)\n";
 
+static const char losses_intro[] =
+    "TERMS of the student's loss. v, t: student image and text embeddings, normalised; V, T: a teacher's; s, S: logit scales;\n"
+    "B: the batch; D: the labels of the diagonal; sm: softmax of rows; CE and KL: means over rows. v' = v, or a trained head of\n"
+    "it where the widths differ. Each is a setting, loss.NAME.weight, with the options of `pupil help config`. Terms of one\n"
+    "teacher are computed for each teacher, times its weight.\n\n";
+static const char losses_layout[] =
+    "\nFILES of `pupil loss`: HDF5\n"
+    "  reads   inputs/student_image, student_text [B,D], student_text2 (--captions 2): not normalised\n"
+    "          inputs/teacher_image, teacher_text, teacher_text2 [B,D'], of further teachers teacher2_image, ...\n"
+    "          inputs/log_logit_scale, logit_bias; teacher_logit_scale (after exp), teacher_logit_bias, teacher2_...\n"
+    "          inputs/params/visual_proj.weight [D',D], visual_proj.bias, text_proj.*, visual_fusion_proj.weight [D,D+D'], ...;\n"
+    "          cross_logit_scale, fusion_logit_scale (parameters; default ln(1/0.07)); of a further teacher visual_proj.1.weight, ...\n"
+    "  writes  value, terms/NAME (without weight), d_student_image, d_student_text, d_log_logit_scale, d_logit_bias,\n"
+    "          d_visual_proj.weight, ..., d_cross_logit_scale (w.r.t. the scale itself)\n";
+
+static void page_losses(void)
+{
+    pupil_buf out = {0};
+    pupil_buf_puts(&out, losses_intro);
+    for (int t = 0; t < PUPIL_TERMS; t++)
+        pupil_buf_printf(&out, "  %-13s %s\n  %-13s %s\n", pupil_term[t].name, pupil_term[t].formula, "", pupil_term[t].source);
+    pupil_buf_puts(&out, "\nPRESETS: loss.preset, and loss.variant: published | as-released; --preset and --variant of `pupil loss`\n\n");
+    pupil_conf_presets(&out);
+    pupil_buf_puts(&out, losses_layout);
+    fputs(out.s, stdout);
+    pupil_buf_free(&out);
+}
+
 int cmd_help(int argc, char **argv)
 {
     static const cli_spec spec = {.name = "help",
-                                  .args = "[config|cache|import|formats|jobs]",
+                                  .args = "[config|losses|cache|import|formats|jobs]",
                                   .about = "Lists the commands, or prints a reference page.",
                                   .example = "pupil help config",
                                   .max = 1};
@@ -178,6 +206,8 @@ int cmd_help(int argc, char **argv)
         pupil_conf_help(&out);
         fputs(out.s, stdout);
         pupil_buf_free(&out);
+    } else if (!strcmp(args[0], "losses")) {
+        page_losses();
     } else if (!strcmp(args[0], "cache")) {
         fputs(page_cache, stdout);
     } else if (!strcmp(args[0], "import")) {
@@ -188,7 +218,7 @@ int cmd_help(int argc, char **argv)
         fputs(page_jobs, stdout);
     } else {
         return pupil_fail(PUPIL_EUSER,
-                          "pupil help: there is no page '%s'; the pages are config, cache, import, formats and jobs",
+                          "pupil help: there is no page '%s'; the pages are config, losses, cache, import, formats and jobs",
                           args[0]);
     }
     return 0;

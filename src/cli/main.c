@@ -8,8 +8,7 @@
 #include <string.h>
 
 const char *const cli_planned[] = {
-    "study",        "loss",           "cache build",
-    "cache export", "bench loss",    "bench allreduce",
+    "study",        "cache build",    "cache export", "bench allreduce",
     "bench cache",  "embed --images", "embed --texts"};
 const int cli_nplanned = PUPIL_COUNT(cli_planned);
 
@@ -23,12 +22,13 @@ static const cli_command commands[] = {
     {"data", cmd_data, "scenes, index, inspect: make the built-in data set, index tars, look at samples"},
     {"model", cmd_model, "inspect, export: what a model holds and costs; for other programs"},
     {"embed", cmd_embed, "image and text embeddings of given tensors"},
+    {"loss", cmd_loss, "value and gradients of a loss on given features"},
     {"tokenize", cmd_tokenize, "ids of each line of a text"},
     {"preprocess", cmd_preprocess, "the tensor a tower would see of each picture"},
 #if PUPIL_BENCH
-    {"bench", cmd_bench, "gemm, model, input: speed; as a share of this machine's own ceiling"},
+    {"bench", cmd_bench, "gemm, model, loss, input: speed; as a share of this machine's own ceiling"},
 #endif
-    {"help", cmd_help, "this list; help config | cache | import | formats | jobs"},
+    {"help", cmd_help, "this list; help config | losses | cache | import | formats | jobs"},
     {"version", cmd_version, "versions of pupil and of what it stands on"},
     {"--help", cmd_help, NULL},
     {"-h", cmd_help, NULL},

@@ -52,7 +52,8 @@ typedef struct {
     double end, apex, l; /* G_xx - G_rx, G_rr - G_rx, L_xr */
 } rows;
 
-static inline double slope(double u) { return u > 1 ? 1 : u < -1 ? -1 : u; }
+/* Of smooth L1: u cut to [-1, 1], without a comparison that the compiler would turn into branches. */
+static inline double slope(double u) { return 0.5 * (fabs(u + 1) - fabs(u - 1)); }
 
 /* pull[k] += p L_xk L_xr of the triples in which r is an end. */
 PUPIL_CLONES static triples all_triples(const rows *s, const rows *t, double *pull, int64_t n)

@@ -20,6 +20,7 @@ static void every_command_helps(void **state)
                                          {"data", "inspect"},
                                          {"model", "inspect"},
                                          {"embed"},
+                                         {"loss"},
                                          {"tokenize"},
                                          {"preprocess"},
                                          {"version"},
@@ -69,6 +70,7 @@ static void pages_are_there(void **state)
 {
     (void)state;
     static const char *const page[][2] = {{"config", "student.train.steps"},
+                                          {"losses", "CE(D, s v t^T)"},
                                           {"cache", "journal.txt"},
                                           {"import", "image_embeddings"},
                                           {"formats", "model.safetensors"},

@@ -1,11 +1,13 @@
 #!/bin/sh
 # install-deps.sh: the Debian or Ubuntu packages that building, testing and running pupil take. Installs only what is
-# missing, through sudo where this is not root, and says nothing when there is nothing to do.
+# missing, through sudo where this is not root, and says nothing when there is nothing to do. --slurm: also what the tests of
+# job scripts run on.
 set -eu
 
 packages="build-essential meson ninja-build pkg-config openmpi-bin libopenmpi-dev libopenblas-openmp-dev libhdf5-dev libyaml-dev
 libjansson-dev libpcre2-dev libarchive-dev libjpeg-dev libpng-dev libwebp-dev zlib1g-dev libcmocka-dev gnuplot-nox"
 optional="python3-h5py" # a second reader of the HDF5 files, for some tests
+[ "${1:-}" != --slurm ] || optional="$optional slurm-wlm slurm-wlm-basic-plugins munge shellcheck iproute2" # a cluster of our own
 
 installed() { # package or a package that provides it
   dpkg-query -W -f '${Status}\n' "$1" 2>/dev/null | grep -q '^install ok installed$' && return 0

@@ -11,16 +11,24 @@ if [ "$launcher" = auto ]; then
   if srun --mpi=list 2>&1 | grep -qw pmix; then launcher=srun; fi
 fi
 
+# Where the ranks go: as the job was asked for, or so many on each of the nodes it got.
+where=$groups
+map=slot
+if [ -n "$per_node" ]; then
+  where="--ntasks-per-node=$per_node --ntasks=$((SLURM_JOB_NUM_NODES * per_node))"
+  map=ppr:$per_node:node:oversubscribe
+fi
+
 # ranks ARGUMENTS: this process becomes the launcher, which starts one `pupil run` a rank. Neighbours in rank are
 # neighbours on a node. srun has been told --cpus-per-task on purpose: some versions forget what sbatch was told.
 ranks() {
   if [ "$launcher" = srun ]; then
-    # shellcheck disable=SC2086 # $groups is empty, or one option
-    exec srun --mpi=pmix $groups --cpus-per-task="$threads" --distribution=block --kill-on-bad-exit=1 \
+    # shellcheck disable=SC2086 # $where is a list of options, maybe none
+    exec srun --mpi=pmix $where --cpus-per-task="$threads" --distribution=block --kill-on-bad-exit=1 \
       "$pupil" run "$conf" "$@"
   fi
   export OMPI_MCA_oob_tcp_keepalive_time=3 OMPI_MCA_oob_tcp_keepalive_intvl=2 OMPI_MCA_oob_tcp_keepalive_probes=2
-  exec mpirun --map-by slot --bind-to none "$pupil" run "$conf" "$@"
+  exec mpirun --map-by "$map" --bind-to none "$pupil" run "$conf" "$@"
 }
 
 # SLURM sends USR1 here before the time is up (--signal). It is passed on; the ranks then agree on a step, save a

@@ -103,6 +103,8 @@ static int decide(slurm_plan *s)
                                        "wants run.mode: split");
     if (shape == PUPIL_SHAPE_HETJOB && c->slurm.launcher == PUPIL_LAUNCHER_MPIRUN)
         return pupil_fail(PUPIL_EUSER, "slurm.shape: hetjob needs srun; mpirun sees the nodes of its first part alone");
+    if (shape == PUPIL_SHAPE_HETJOB && (strchr(c->slurm.all.nodes, '-') || (c->slurm.teacher.nodes && strchr(c->slurm.teacher.nodes, '-'))))
+        return pupil_fail(PUPIL_EUSER, "slurm.nodes: a hetjob wants fixed numbers of nodes, not a range");
     if (shape == PUPIL_SHAPE_HETJOB && c->slurm.stage)
         return pupil_fail(PUPIL_EUSER, "slurm.stage: a hetjob's students read the cache while it is filled; it cannot be "
                                        "copied before");

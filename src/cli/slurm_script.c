@@ -40,7 +40,10 @@ static void ask_nodes(const pupil_conf *c, const slurm_nodes *n, pupil_buf *out)
     if (n->partition) ask(out, "The queue it waits in.", "--partition=%s", n->partition);
     if (n->constraint) ask(out, "Only nodes with these features.", "--constraint=%s", n->constraint);
     ask(out, n->least < n->most ? "Nodes, at least and at most: after a loss it goes on with fewer." : "Nodes.", "--nodes=%s", n->nodes);
-    ask(out, "Ranks on each of them, and cores (threads) of each rank.", "--ntasks-per-node=%d", n->per_node);
+    if (n->least < n->most) /* SLURM 22.05 turns tasks a node into a number of tasks, and waits for as many nodes as it once had */
+        ask(out, "Cores on each of them (--ntasks-per-node would hold the job to the nodes of its first start), and of each rank.", "--mincpus=%d",
+            n->per_node * n->threads);
+    else ask(out, "Ranks on each of them, and cores (threads) of each rank.", "--ntasks-per-node=%d", n->per_node);
     ask(out, NULL, "--cpus-per-task=%d", n->threads);
     ask(out, "The longest it may run; what is not done by then is done after the next start.", "--time=%s", n->time);
     ask(out, "This script (B:) gets the signal USR1 so many seconds before that.",
@@ -127,7 +130,8 @@ static void names(const slurm_plan *s, const slurm_job *j, pupil_buf *out)
     static const char *const launcher[] = {"auto", "srun", "mpirun"};
     const pupil_conf *c = j->cell->conf;
     char number[24];
-    pupil_buf_puts(out, "# The program, the settings and the folder of the run. launcher: auto, srun or mpirun.\n");
+    pupil_buf_puts(out, "# The program, the settings and the folder of the run. launcher: auto, srun or mpirun. per_node: ranks a node, where the\n"
+                        "# number of nodes is open.\n");
     name(out, "pupil", s->program);
     if (j->kind == JOB_CELLS) {
         cell_names(s, out);
@@ -136,6 +140,9 @@ static void names(const slurm_plan *s, const slurm_job *j, pupil_buf *out)
         name(out, "run", c->run.dir);
     }
     name(out, "launcher", j->kind == JOB_HETJOB ? "srun" : launcher[c->slurm.launcher]);
+    slurm_nodes n = slurm_nodes_of(c, j->kind == JOB_TEACHERS);
+    snprintf(number, sizeof number, "%d", n.per_node);
+    name(out, "per_node", n.least < n.most ? number : "");
     name(out, "groups", j->kind == JOB_HETJOB ? "--het-group=0,1" : "");
     snprintf(number, sizeof number, "%lld", (long long)c->slurm.retries);
     name(out, "retries", number);

@@ -1,20 +1,19 @@
 /** loss: exact global losses from local rows (DESIGN 5.3).
  *
- *  The global batch is cut into slots; every slot computes its own rows against the gathered embeddings of the
- *  whole batch, with shapes that do not depend on the number of ranks. Of other rows it needs a few numbers a row
- *  (log-sum-exps, sums), so no gradient of features travels. What crosses slots is summed from gathered rows in row
- *  order. A step, for each own slot:
- *      for round in 0 .. pupil_loss_rounds()-1
+ *  The global batch is cut into slots; every slot computes its own rows against the gathered embeddings of
+ * the whole batch, with shapes that do not depend on the number of ranks. Of other rows it needs a few
+ * numbers a row (log-sum-exps, sums), so no gradient of features travels. What crosses slots is summed from
+ * gathered rows in row order. A step, for each own slot: for round in 0 .. pupil_loss_rounds()-1
  *          pupil_loss_round()     this slot's rows of what the round makes
  *          gather (caller)        the arrays of pupil_loss_gathered(round)
  *      pupil_loss_grad()          values and gradients of this slot's rows
  *  Memory: some matrices [batch, width] and [slot rows, batch]; never [batch, batch].
  *
- *  v, t: student image and text features, L2-normalised; V, T: a teacher's; s, S: logit scales (after exp); B the
- *  batch; D the diagonal labels; CE and KL are means over rows. v' = v if the widths are equal, else a trained head
- *  of it. The terms and their formulas are the table pupil_term[]. Terms that speak of one teacher are computed for
- *  each teacher, times its weight; ensembles see all teachers at once. With two captions a sample everything is
- *  computed for (image, first caption) and (image, second caption), and added.
+ *  v, t: student image and text features, L2-normalised; V, T: a teacher's; s, S: logit scales (after exp); B
+ * the batch; D the diagonal labels; CE and KL are means over rows. v' = v if the widths are equal, else a
+ * trained head of it. The terms and their formulas are the table pupil_term[]. Terms that speak of one
+ * teacher are computed for each teacher, times its weight; ensembles see all teachers at once. With two
+ * captions a sample everything is computed for (image, first caption) and (image, second caption), and added.
  *  Not collective, all of it.
  */
 #ifndef PUPIL_LOSS_H
@@ -54,11 +53,12 @@ typedef struct {
     double weight; /* 0 leaves the term out */
     double scale;  /* affinity: pins both logit scales; ensemble: the teachers'. 0: their own */
     double tau, beta, gamma;
-    bool as_released; /* icl, cross_kd, afd: the scale is the raw parameter; gd: the scale where 1/scale belongs */
-    bool sum;         /* fd: over dimensions, not their mean */
-    bool reversed;    /* crd: KL(student || teacher) */
-    bool raw;         /* rkd: of the student's features before normalisation */
-    bool one_way;     /* terms over both softmaxes: image to text alone, instead of the mean of both */
+    bool as_released;       /* icl, cross_kd, afd: the scale is the raw parameter; gd: the scale where 1/scale
+                               belongs */
+    bool sum;               /* fd: over dimensions, not their mean */
+    bool reversed;          /* crd: KL(student || teacher) */
+    bool raw;               /* rkd: of the student's features before normalisation */
+    bool one_way;           /* terms over both softmaxes: image to text alone, instead of the mean of both */
     pupil_loss_sides sides; /* fd, rkd, vl, pvl, udist */
 } pupil_loss_term;
 
@@ -128,8 +128,8 @@ typedef struct pupil_loss pupil_loss;
 pupil_loss *pupil_loss_new(const pupil_loss_conf *c);
 void pupil_loss_free(pupil_loss **l);
 
-/** Rows of one slot. Streams: image, text, second text. student: raw features [rows, dim]; teacher: [rows, its dim]
- *  of any length. What the configuration does not use may be NULL. */
+/** Rows of one slot. Streams: image, text, second text. student: raw features [rows, dim]; teacher: [rows,
+ * its dim] of any length. What the configuration does not use may be NULL. */
 typedef struct {
     const float *student[PUPIL_LOSS_STREAMS];
     const float *teacher[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS];
@@ -143,7 +143,8 @@ typedef struct {
 enum { PUPIL_LOSS_GATHERED = 128 };
 
 int pupil_loss_rounds(const pupil_loss *l);
-void pupil_loss_round(pupil_loss *l, int round, int64_t slot, const pupil_loss_input *in, const pupil_loss_params *p);
+void pupil_loss_round(pupil_loss *l, int round, int64_t slot, const pupil_loss_input *in,
+                      const pupil_loss_params *p);
 /** The arrays to gather after a round: n of them (borrowed), maybe none. */
 int pupil_loss_gathered(pupil_loss *l, int round, pupil_loss_rows ret[PUPIL_LOSS_GATHERED]);
 /** dstudent[stream][rows, dim] = gradient of the weighted sum w.r.t. the raw features; grads += parameters'.

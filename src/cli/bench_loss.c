@@ -1,6 +1,6 @@
-/* bench_loss.c: what a loss costs beside the towers: the time of all slots of a global batch, as a share of the student's
- * forward and backward passes over the same pairs, both measured in turns in one run. Ranks share slots and pairs alike, so
- * the share is the same on any number of them; gathering is not in it. */
+/* bench_loss.c: what a loss costs beside the towers: the time of all slots of a global batch, as a share of
+ * the student's forward and backward passes over the same pairs, both measured in turns in one run. Ranks
+ * share slots and pairs alike, so the share is the same on any number of them; gathering is not in it. */
 #include "cli.h"
 
 #include "pupil/math.h"
@@ -9,14 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const usual[] = {"clip", "siglip", "clip-kd", "tinyclip", "mobileclip", "open_clip", "siglip-kd", "clip-kd-gd", "clip-kd-afd",
-                                    "rkd",  "dist",   "logit-std", "dime-fm"};
-enum { CAPTION = 15, MICRO = 32, ROUNDS_MAX = 31, TEACHER_DIM = 768 };
+static const char *const usual[] = {"clip",      "siglip",    "clip-kd",    "tinyclip",    "mobileclip",
+                                    "open_clip", "siglip-kd", "clip-kd-gd", "clip-kd-afd", "rkd",
+                                    "dist",      "logit-std", "dime-fm"};
+enum { CAPTION = 15, MICRO = 16, ROUNDS_MAX = 31, TEACHER_DIM = 768 };
 
 static float *made_up(uint64_t seed, int64_t n)
 {
     float *x = pupil_alloc((size_t)n * sizeof *x);
-    for (int64_t i = 0; i < n; i++) x[i] = (float)((double)(pupil_rng_u64(seed, PUPIL_STREAM_TEST, (uint64_t)i) >> 40) / (1 << 23) - 1);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)((double)(pupil_rng_u64(seed, PUPIL_STREAM_TEST, (uint64_t)i) >> 40) / (1 << 23) - 1);
     return x;
 }
 
@@ -44,7 +46,8 @@ static student student_new(const pupil_arch *a)
     s.out = pupil_alloc((size_t)(MICRO * a->embed_dim) * sizeof *s.out);
     s.ids = pupil_alloc(MICRO * CAPTION * sizeof *s.ids);
     s.cu = pupil_alloc((MICRO + 1) * sizeof *s.cu);
-    for (int i = 0; i < MICRO * CAPTION; i++) s.ids[i] = (int32_t)(pupil_rng_u64(2, PUPIL_STREAM_TEST, (uint64_t)i) % (uint64_t)a->vocab);
+    for (int i = 0; i < MICRO * CAPTION; i++)
+        s.ids[i] = (int32_t)(pupil_rng_u64(2, PUPIL_STREAM_TEST, (uint64_t)i) % (uint64_t)a->vocab);
     for (int i = 0; i <= MICRO; i++) s.cu[i] = i * CAPTION;
     return s;
 }
@@ -131,7 +134,8 @@ static double item_seconds(item *t, const features *f)
             double value[PUPIL_TERMS];
             for (int s = 0; s < 2; s++) {
                 in.student[s] = f->student[s] + k * rows * t->c.dim;
-                for (int i = 0; i < t->c.teachers; i++) in.teacher[i][s] = f->teacher[i][s] + k * rows * TEACHER_DIM;
+                for (int i = 0; i < t->c.teachers; i++)
+                    in.teacher[i][s] = f->teacher[i][s] + k * rows * TEACHER_DIM;
             }
             if (round < pupil_loss_rounds(t->loss)) pupil_loss_round(t->loss, round, k, &in, &p);
             else pupil_loss_grad(t->loss, k, &in, &p, &g, d, value);
@@ -155,14 +159,19 @@ static void print_results(item *items, int n, int rounds, double pair_seconds, b
 {
     pupil_buf out = {0};
     int64_t batch = items[0].c.batch, slots = items[0].c.slots;
-    pupil_buf_printf(&out, "{\"batch\": %lld, \"slots\": %lld, \"threads\": %d, \"student_step_seconds\": %.4g, \"share_of_step\": {", (long long)batch,
-                     (long long)slots, pupil_math_threads(), pair_seconds * (double)batch);
+    pupil_buf_printf(&out,
+                     "{\"batch\": %lld, \"slots\": %lld, \"threads\": %d, \"student_step_seconds\": %.4g, "
+                     "\"share_of_step\": {",
+                     (long long)batch, (long long)slots, pupil_math_threads(), pair_seconds * (double)batch);
     if (!json)
-        printf("student ViT-T-16, %lld pairs in %lld slots: %.2f s a step on %d thread%s\n", (long long)batch, (long long)slots,
-               pair_seconds * (double)batch, pupil_math_threads(), pupil_math_threads() == 1 ? "" : "s");
+        printf("student ViT-T-16, %lld pairs in %lld slots: %.2f s a step on %d thread%s\n", (long long)batch,
+               (long long)slots, pair_seconds * (double)batch, pupil_math_threads(),
+               pupil_math_threads() == 1 ? "" : "s");
     for (int i = 0; i < n; i++) {
         double share = median(items[i].share, rounds);
-        if (!json) printf("  %-12s %d teacher%s  %7.3f %% of it\n", items[i].name, items[i].c.teachers, items[i].c.teachers == 1 ? " " : "s", 100 * share);
+        if (!json)
+            printf("  %-12s %d teacher%s  %7.3f %% of it\n", items[i].name, items[i].c.teachers,
+                   items[i].c.teachers == 1 ? " " : "s", 100 * share);
         pupil_buf_printf(&out, "%s\"%s\": %.5f", i ? ", " : "", items[i].name, share);
     }
     printf("%s}}\n", out.s);
@@ -196,18 +205,28 @@ int cmd_bench_loss(int argc, char **argv)
         {"threads", CLI_COUNT, &threads, "N", "threads (default: OMP_NUM_THREADS, else 1)"},
         {"json", CLI_FLAG, &json, NULL, "the JSON line alone, without the table"},
     };
-    const cli_spec spec = {"bench loss", "", "Time of a loss as a share of a ViT-T/16 student's step over the same pairs, measured in turns.",
-                           "pupil bench loss --preset clip-kd", options, PUPIL_COUNT(options), 0, 0};
+    const cli_spec spec = {
+        "bench loss",
+        "",
+        "Time of a loss as a share of a ViT-T/16 student's step over the same pairs, measured in turns.",
+        "pupil bench loss --preset clip-kd",
+        options,
+        PUPIL_COUNT(options),
+        0,
+        0};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;
     if (batch > 65536 || batch % slots || rounds > ROUNDS_MAX)
-        return pupil_fail(PUPIL_EUSER, "pupil bench loss: a --batch of at most 65536 that --slots divides, and at most 31 --rounds were expected");
+        return pupil_fail(PUPIL_EUSER, "pupil bench loss: a --batch of at most 65536 that --slots divides, "
+                                       "and at most 31 --rounds were expected");
     const char *const *names = presets.n ? presets.item : usual;
     int count = presets.n ? presets.n : PUPIL_COUNT(usual), open = 0;
     pupil_arch arch;
     for (int i = 0; i < count; i++) PUPIL_TRY(cli_loss_terms(names[i], NULL, NULL, &(pupil_loss_conf){0}));
-    PUPIL_TRY(pupil_arch_from_conf(&(pupil_conf_model){.name = (char *)(uintptr_t)"ViT-T-16", .act = PUPIL_ACT_PRESET}, 49408, "model", &arch));
+    PUPIL_TRY(pupil_arch_from_conf(
+        &(pupil_conf_model){.name = (char *)(uintptr_t) "ViT-T-16", .act = PUPIL_ACT_PRESET}, 49408, "model",
+        &arch));
     cli_best_kernel();
     cli_warn_binding(cli_bound_cores(), cli_set_threads(threads));
     item *items = pupil_alloc((size_t)count * sizeof *items);
@@ -220,7 +239,8 @@ int cmd_bench_loss(int argc, char **argv)
     for (int k = 0; k < 2; k++) {
         f.student[k] = made_up(10 + (uint64_t)k, batch * arch.embed_dim);
         f.d[k] = pupil_alloc((size_t)(batch / slots * arch.embed_dim) * sizeof(float));
-        for (int i = 0; i < 2; i++) f.teacher[i][k] = made_up(20 + (uint64_t)(2 * i + k), batch * TEACHER_DIM);
+        for (int i = 0; i < 2; i++)
+            f.teacher[i][k] = made_up(20 + (uint64_t)(2 * i + k), batch * TEACHER_DIM);
     }
     double pair = 0;
     if (r == 0) {

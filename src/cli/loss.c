@@ -1,5 +1,6 @@
-/* loss.c: `pupil loss`: value and gradients of any loss on features that are given, to compare with other code. Reads and
- * writes the layout of the reference data (pupil help losses); the output is published whole or not at all. */
+/* loss.c: `pupil loss`: value and gradients of any loss on features that are given, to compare with other
+ * code. Reads and writes the layout of the reference data (pupil help losses); the output is published whole
+ * or not at all. */
 #include "cli.h"
 
 #include "pupil/loss.h"
@@ -23,9 +24,11 @@ static int settings_of(const char *terms, char ***ret, int *ret_n)
     for (char *word = strtok_r(copy, ", ", &save); word; word = strtok_r(NULL, ", ", &save)) {
         int t = pupil_term_find(word);
         PUPIL_GROW(set, n, cap);
-        set[n++] = t >= 0               ? pupil_format("loss.%s=%g", word, pupil_term[t].init.weight)
-                   : strchr(word, '=') ? pupil_format("loss.%s", word)
-                                        : pupil_format("loss.%s=1", word); /* the settings' own message: unknown key, did you mean */
+        set[n++] =
+            t >= 0 ? pupil_format("loss.%s=%g", word, pupil_term[t].init.weight)
+            : strchr(word, '=')
+                ? pupil_format("loss.%s", word)
+                : pupil_format("loss.%s=1", word); /* the settings' own message: unknown key, did you mean */
     }
     pupil_free(&copy);
     *ret = set;
@@ -35,12 +38,15 @@ static int settings_of(const char *terms, char ***ret, int *ret_n)
 
 int cli_loss_terms(const char *preset, const char *variant, const char *terms, pupil_loss_conf *ret)
 {
-    static const char about[] = "run: {dir: none}\nstudent: {model: {name: ViT-T-16}}\nteacher: {dir: a}\ncache: {dir: b}\n";
+    static const char about[] =
+        "run: {dir: none}\nstudent: {model: {name: ViT-T-16}}\nteacher: {dir: a}\ncache: {dir: b}\n";
     char **set = NULL;
     int n = 0, r = 0;
     pupil_conf *conf = NULL;
     pupil_buf errors = {0};
-    if (!preset == !terms) return pupil_fail(PUPIL_EUSER, "expected --preset NAME or --terms LIST; `pupil help losses` shows both");
+    if (!preset == !terms)
+        return pupil_fail(PUPIL_EUSER,
+                          "expected --preset NAME or --terms LIST; `pupil help losses` shows both");
     if (terms) {
         r = settings_of(terms, &set, &n);
     } else {
@@ -66,7 +72,8 @@ typedef struct {
     pupil_loss_conf c;
     int64_t slots;
     float log_scale, dlog_scale;
-    float *student[PUPIL_LOSS_STREAMS], *teacher[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS], *d[PUPIL_LOSS_STREAMS];
+    float *student[PUPIL_LOSS_STREAMS], *teacher[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS],
+        *d[PUPIL_LOSS_STREAMS];
     pupil_loss_tensor info[PUPIL_LOSS_TENSORS];
     float *tensor[PUPIL_LOSS_TENSORS], *dtensor[PUPIL_LOSS_TENSORS];
     int tensors;
@@ -80,14 +87,17 @@ static int read_rows(features *f, const char *name, int64_t *dim, float **ret)
     int64_t s[8];
     PUPIL_TRY(pupil_h5_shape(f->in, name, &ndim, s));
     if (ndim != 2 || s[0] < 1 || s[1] < 1 || s[0] > 1 << 20 || s[1] > 1 << 16)
-        return pupil_fail(PUPIL_EFORMAT, "%s: %s has %d dimensions; [batch, width] was expected", f->path, name, ndim);
+        return pupil_fail(PUPIL_EFORMAT, "%s: %s has %d dimensions; [batch, width] was expected", f->path,
+                          name, ndim);
     if ((f->c.batch && s[0] != f->c.batch) || (*dim && s[1] != *dim))
-        return pupil_fail(PUPIL_EFORMAT, "%s: %s is [%lld, %lld]; [%lld, %lld] was expected", f->path, name, (long long)s[0], (long long)s[1],
-                          (long long)(f->c.batch ? f->c.batch : s[0]), (long long)(*dim ? *dim : s[1]));
+        return pupil_fail(PUPIL_EFORMAT, "%s: %s is [%lld, %lld]; [%lld, %lld] was expected", f->path, name,
+                          (long long)s[0], (long long)s[1], (long long)(f->c.batch ? f->c.batch : s[0]),
+                          (long long)(*dim ? *dim : s[1]));
     float *x = pupil_alloc((size_t)(s[0] * s[1]) * sizeof *x);
     int r = pupil_h5_read(f->in, name, PUPIL_H5_F32, s[0] * s[1], x);
     for (int64_t i = 0; r == 0 && i < s[0]; i++)
-        if (!pupil_floats_finite(x + i * s[1], s[1])) r = pupil_fail(PUPIL_ENUMERIC, "%s: row %lld of %s is not finite", f->path, (long long)i, name);
+        if (!pupil_floats_finite(x + i * s[1], s[1]))
+            r = pupil_fail(PUPIL_ENUMERIC, "%s: row %lld of %s is not finite", f->path, (long long)i, name);
     if (r < 0) {
         pupil_free(&x);
         return r;
@@ -126,7 +136,8 @@ static int read_teacher(features *f, int k)
     return read_number(f, key, 100, &t->scale);
 }
 
-/* Teachers there are in the file; what is not asked for otherwise: all for terms over ensembles, else the first. */
+/* Teachers there are in the file; what is not asked for otherwise: all for terms over ensembles, else the
+ * first. */
 static int count_teachers(features *f, int64_t asked)
 {
     char key[64];
@@ -136,8 +147,13 @@ static int count_teachers(features *f, int64_t asked)
         if (!pupil_h5_has(f->in, key)) break;
     }
     bool all = f->c.term[PUPIL_TERM_ENSEMBLE].weight != 0 || f->c.term[PUPIL_TERM_SOFT_SIGMOID].weight != 0;
-    f->c.teachers = !pupil_loss_wants(&f->c, PUPIL_WANTS_TEACHER) ? 0 : asked ? (int)asked : all ? PUPIL_MAX(1, there) : 1;
-    if (f->c.teachers > there) return pupil_fail(PUPIL_EUSER, "%s: %d teachers are wanted, %d are there", f->path, f->c.teachers, there);
+    f->c.teachers = !pupil_loss_wants(&f->c, PUPIL_WANTS_TEACHER) ? 0
+                    : asked                                       ? (int)asked
+                    : all                                         ? PUPIL_MAX(1, there)
+                                                                  : 1;
+    if (f->c.teachers > there)
+        return pupil_fail(PUPIL_EUSER, "%s: %d teachers are wanted, %d are there", f->path, f->c.teachers,
+                          there);
     return 0;
 }
 
@@ -145,7 +161,9 @@ static int count_teachers(features *f, int64_t asked)
 static const char *their_name(const pupil_loss_tensor *t)
 {
     const char *name = t->name + strlen("loss.");
-    return !strcmp(name, "icl_scale") ? "cross_logit_scale" : !strcmp(name, "fusion_scale") ? "fusion_logit_scale" : name;
+    return !strcmp(name, "icl_scale")      ? "cross_logit_scale"
+           : !strcmp(name, "fusion_scale") ? "fusion_logit_scale"
+                                           : name;
 }
 
 static int read_tensors(features *f)
@@ -160,9 +178,11 @@ static int read_tensors(features *f)
         const char *name = their_name(t);
         char *path = pupil_format(strcmp(name, "logit_bias") ? "inputs/params/%s" : "inputs/%s", name);
         int r = 0;
-        if (t->ndim || pupil_h5_has(f->in, path)) r = pupil_h5_read(f->in, path, PUPIL_H5_F32, n, f->tensor[i]);
+        if (t->ndim || pupil_h5_has(f->in, path))
+            r = pupil_h5_read(f->in, path, PUPIL_H5_F32, n, f->tensor[i]);
         else *f->tensor[i] = (float)t->init;
-        if (r == 0 && !pupil_floats_finite(f->tensor[i], n)) r = pupil_fail(PUPIL_ENUMERIC, "%s: %s is not finite", f->path, path);
+        if (r == 0 && !pupil_floats_finite(f->tensor[i], n))
+            r = pupil_fail(PUPIL_ENUMERIC, "%s: %s is not finite", f->path, path);
         pupil_free(&path);
         PUPIL_TRY(r);
     }
@@ -179,7 +199,8 @@ static int read_features(features *f, int64_t teachers)
         f->d[s] = pupil_alloc((size_t)(f->c.batch * f->c.dim) * sizeof(float));
     }
     if (f->c.batch % f->slots)
-        return pupil_fail(PUPIL_EUSER, "--slots %lld does not divide the batch of %lld", (long long)f->slots, (long long)f->c.batch);
+        return pupil_fail(PUPIL_EUSER, "--slots %lld does not divide the batch of %lld", (long long)f->slots,
+                          (long long)f->c.batch);
     f->c.slots = f->slots;
     PUPIL_TRY(read_number(f, "inputs/log_logit_scale", log(1 / 0.07), &log_scale));
     f->log_scale = (float)log_scale;
@@ -208,7 +229,8 @@ static pupil_loss_input rows_of(const features *f, int64_t first)
     pupil_loss_input in = {0};
     for (int s = 0; s <= f->c.captions; s++) {
         in.student[s] = f->student[s] + first * f->c.dim;
-        for (int k = 0; k < f->c.teachers; k++) in.teacher[k][s] = f->teacher[k][s] + first * f->c.teacher[k].dim;
+        for (int k = 0; k < f->c.teachers; k++)
+            in.teacher[k][s] = f->teacher[k][s] + first * f->c.teacher[k].dim;
     }
     return in;
 }
@@ -237,10 +259,13 @@ static void compute(features *f)
     pupil_loss_free(&l);
 }
 
-/* The layout's gradient of a cross scale is that of the scale itself, also where the parameter is its logarithm. */
+/* The layout's gradient of a cross scale is that of the scale itself, also where the parameter is its
+ * logarithm. */
 static double scale_slope(const features *f, int i)
 {
-    int term = strstr(f->info[i].name, "fusion") ? PUPIL_TERM_AFD : f->c.term[PUPIL_TERM_ICL].weight != 0 ? PUPIL_TERM_ICL : PUPIL_TERM_CROSS_KD;
+    int term = strstr(f->info[i].name, "fusion")       ? PUPIL_TERM_AFD
+               : f->c.term[PUPIL_TERM_ICL].weight != 0 ? PUPIL_TERM_ICL
+                                                       : PUPIL_TERM_CROSS_KD;
     bool raw = f->c.term[term].as_released || strstr(f->info[i].name, "bias");
     return (double)*f->dtensor[i] / (raw ? 1 : exp((double)*f->tensor[i]));
 }
@@ -302,19 +327,30 @@ int cmd_loss(int argc, char **argv)
         {"variant", CLI_TEXT, &variant, "WORD", "published (default) or as-released"},
         {"terms", CLI_TEXT, &terms, "LIST", "terms and options instead: task,crd=0.5,fd,fd.reduce=sum"},
         {"features", CLI_TEXT, &in, "F.h5", "inputs/student_image, student_text [B,D], ... (required)"},
-        {"out", CLI_TEXT, &out, "G.h5", "value, terms/*, d_student_image, ...; unset: the values alone, as JSON"},
+        {"out", CLI_TEXT, &out, "G.h5",
+         "value, terms/*, d_student_image, ...; unset: the values alone, as JSON"},
         {"captions", CLI_COUNT, &captions, "N", "2: also student_text2 and teacher_text2 (default 1)"},
-        {"teachers", CLI_COUNT, &teachers, "N", "teachers of the file (default: all for ensembles, else the first)"},
+        {"teachers", CLI_COUNT, &teachers, "N",
+         "teachers of the file (default: all for ensembles, else the first)"},
         {"slots", CLI_COUNT, &slots, "N", "compute in so many slots (default 1)"},
     };
-    const cli_spec spec = {"loss", "", "Value and gradients of a loss on given features. `pupil help losses` shows terms, presets and the file's layout.",
-                           "pupil loss --preset clip-kd --features f.h5 --out g.h5", options, PUPIL_COUNT(options), 0, 0};
+    const cli_spec spec = {"loss",
+                           "",
+                           "Value and gradients of a loss on given features. `pupil help losses` shows "
+                           "terms, presets and the file's layout.",
+                           "pupil loss --preset clip-kd --features f.h5 --out g.h5",
+                           options,
+                           PUPIL_COUNT(options),
+                           0,
+                           0};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;
-    if (!in) return pupil_fail(PUPIL_EUSER, "pupil loss: --features F.h5 is missing; see `pupil loss --help`");
+    if (!in)
+        return pupil_fail(PUPIL_EUSER, "pupil loss: --features F.h5 is missing; see `pupil loss --help`");
     if (captions > 2 || teachers > PUPIL_LOSS_TEACHERS)
-        return pupil_fail(PUPIL_EUSER, "pupil loss: at most --captions 2 and --teachers %d were expected", PUPIL_LOSS_TEACHERS);
+        return pupil_fail(PUPIL_EUSER, "pupil loss: at most --captions 2 and --teachers %d were expected",
+                          PUPIL_LOSS_TEACHERS);
     features *f = pupil_alloc(sizeof *f);
     f->path = in, f->slots = slots, f->c.captions = (int)captions;
     r = cli_loss_terms(preset, variant, terms, &f->c);

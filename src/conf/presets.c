@@ -1,5 +1,6 @@
-/* presets.c: the losses of the literature by name. A preset is expanded into the terms below it before anything reads the
- * settings; a key that is given stands above it. The resolved settings show the terms alone. */
+/* presets.c: the losses of the literature by name. A preset is expanded into the terms below it before
+ * anything reads the settings; a key that is given stands above it. The resolved settings show the terms
+ * alone. */
 #include "schema.h"
 
 #include <string.h>
@@ -9,6 +10,7 @@ typedef struct {
     const char *name, *terms, *as_released, *about;
 } preset;
 
+/* clang-format off */
 static const preset presets[] = {
     {"clip", "task=1", "", "no distillation"},
     {"siglip", "sigmoid=1", "", "no distillation"},
@@ -33,6 +35,7 @@ static const preset presets[] = {
     {"dime-fm", "vl=0.7 pvl=0.3", "", "DIME-FM: unpaired pictures and captions, the teacher's text side"},
 };
 
+/* clang-format on */
 /* The row of a preset's "a=1" or "b.c=2", and its value. */
 static const field *row_of(const char *item, size_t n, char value[64])
 {

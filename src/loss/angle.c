@@ -1,17 +1,16 @@
-/* angle.c: RKD's angles: cos(e_i - e_j, e_k - e_j) of all triples of a batch, student's and teacher's compared by
- * smooth L1. The work, O(batch^3), is shared by rows: an own row r is the apex of all (r; x, k), and an end of all
- * (x; r, k) for the sake of its gradient. Gram matrices stand for the features, a block of rows at a time, so memory
- * stays O(slot rows x batch). With G the Gram matrix and L_ab = 1 / |e_a - e_b| (0 where they coincide):
- *     cos(x; r, k) = (G_rk - G_xk + G_xx - G_rx) L_xr L_xk
- *     cos(r; x, k) = (G_xk - G_rk + G_rr - G_rx) L_xr L_rk
- * The gradient w.r.t. e_r is sum_x W_rx (e_x - e_r), p being the slope of smooth L1 at the difference, f = 2/batch^3:
- *     as an end:    W_rk += f p L_xk L_xr     W_rx -= f sum_k p (L_xk L_xr - cos L_xr^2)
- *     as the apex:                            W_rx -= f sum_k p (L_rk L_xr - cos L_xr^2) */
+/* angle.c: RKD's angles: cos(e_i - e_j, e_k - e_j) of all triples of a batch, student's and teacher's
+ * compared by smooth L1. The work, O(batch^3), is shared by rows: an own row r is the apex of all (r; x, k),
+ * and an end of all (x; r, k) for the sake of its gradient. Gram matrices stand for the features, a block of
+ * rows at a time, so memory stays O(slot rows x batch). With G the Gram matrix and L_ab = 1 / |e_a - e_b| (0
+ * where they coincide): cos(x; r, k) = (G_rk - G_xk + G_xx - G_rx) L_xr L_xk cos(r; x, k) = (G_xk - G_rk +
+ * G_rr - G_rx) L_xr L_rk The gradient w.r.t. e_r is sum_x W_rx (e_x - e_r), p being the slope of smooth L1 at
+ * the difference, f = 2/batch^3: as an end:    W_rk += f p L_xk L_xr     W_rx -= f sum_k p (L_xk L_xr - cos
+ * L_xr^2) as the apex:                            W_rx -= f sum_k p (L_rk L_xr - cos L_xr^2) */
 #include "relation.h"
 
 /* One side's Gram rows and inverse distances. */
 typedef struct {
-    double *square;                    /* [batch] */
+    double *square;                        /* [batch] */
     double *own, *own_l, *block, *block_l; /* [rows, batch] */
 } gram;
 
@@ -31,7 +30,8 @@ static void angle_open(pupil_loss *l)
         }
 }
 
-static void inverse_distances(const pupil_loss *l, const double *square, int64_t first, const double *g, double *inverse)
+static void inverse_distances(const pupil_loss *l, const double *square, int64_t first, const double *g,
+                              double *inverse)
 {
     int64_t b = l->c.batch;
     for (int64_t i = 0; i < l->rows; i++)
@@ -53,19 +53,24 @@ typedef struct {
 } rows;
 
 /* Of smooth L1: u cut to [-1, 1], without a comparison that the compiler would turn into branches. */
-static inline double slope(double u) { return 0.5 * (fabs(u + 1) - fabs(u - 1)); }
+static inline double slope(double u)
+{
+    return 0.5 * (fabs(u + 1) - fabs(u - 1));
+}
 
 /* pull[k] += p L_xk L_xr of the triples in which r is an end. */
 PUPIL_CLONES static triples all_triples(const rows *s, const rows *t, double *pull, int64_t n)
 {
     double end_l = 0, end_cos = 0, apex_l = 0, apex_cos = 0, value = 0;
-    const double *sr = s->r, *sx = s->x, *srl = s->r_l, *sxl = s->x_l, *tr = t->r, *tx = t->x, *trl = t->r_l, *txl = t->x_l;
+    const double *sr = s->r, *sx = s->x, *srl = s->r_l, *sxl = s->x_l, *tr = t->r, *tx = t->x, *trl = t->r_l,
+                 *txl = t->x_l;
     double se = s->end, sa = s->apex, sl = s->l, te = t->end, ta = t->apex, tl = t->l;
 #pragma omp simd reduction(+ : end_l, end_cos, apex_l, apex_cos, value)
     for (int64_t k = 0; k < n; k++) {
         double ds = sr[k] - sx[k], dt = tr[k] - tx[k];
         double end = (ds + se) * (sl * sxl[k]), apex = (sa - ds) * (sl * srl[k]);
-        double pe = slope(end - (dt + te) * (tl * txl[k])), ua = apex - (ta - dt) * (tl * trl[k]), pa = slope(ua);
+        double pe = slope(end - (dt + te) * (tl * txl[k])), ua = apex - (ta - dt) * (tl * trl[k]),
+               pa = slope(ua);
         double by = pe * sxl[k];
         pull[k] += by * sl;
         end_l += by;
@@ -80,12 +85,13 @@ PUPIL_CLONES static triples all_triples(const rows *s, const rows *t, double *pu
 static rows rows_of(const gram *g, int64_t n, int64_t r, int64_t x, int64_t r_at, int64_t x_at)
 {
     double rx = g->own[r * n + x_at];
-    return (rows){g->own + r * n, g->block + x * n, g->own_l + r * n, g->block_l + x * n, (g->square[x_at] - rx), (g->square[r_at] - rx),
-                  g->own_l[r * n + x_at]};
+    return (rows){g->own + r * n,         g->block + x * n,       g->own_l + r * n,      g->block_l + x * n,
+                  (g->square[x_at] - rx), (g->square[r_at] - rx), g->own_l[r * n + x_at]};
 }
 
 /* Own rows against the block of rows from `block` on; w[rows, batch] += W / f. Returns the value's sum. */
-static double block_pull(const pupil_loss *l, int64_t first, int64_t block, const gram *s, const gram *t, double *pull, double *w)
+static double block_pull(const pupil_loss *l, int64_t first, int64_t block, const gram *s, const gram *t,
+                         double *pull, double *w)
 {
     int64_t n = l->rows, b = l->c.batch;
     double value = 0;
@@ -93,10 +99,12 @@ static double block_pull(const pupil_loss *l, int64_t first, int64_t block, cons
         memset(pull, 0, (size_t)b * sizeof *pull);
         for (int64_t x = 0; x < n; x++) {
             if (first + r == block + x) continue;
-            rows of_s = rows_of(s, b, r, x, first + r, block + x), of_t = rows_of(t, b, r, x, first + r, block + x);
+            rows of_s = rows_of(s, b, r, x, first + r, block + x),
+                 of_t = rows_of(t, b, r, x, first + r, block + x);
             triples sum = all_triples(&of_s, &of_t, pull, b);
             double near = of_s.l;
-            w[r * b + block + x] -= (sum.end_l + sum.apex_l) * near - (sum.end_cos + sum.apex_cos) * near * near;
+            w[r * b + block + x] -=
+                (sum.end_l + sum.apex_l) * near - (sum.end_cos + sum.apex_cos) * near * near;
             value += sum.value;
         }
         for (int64_t k = 0; k < b; k++) w[r * b + k] += pull[k];
@@ -125,7 +133,8 @@ static void angle_rows_grad(pupil_loss *l, const slot *at, int k, int s)
     const matrix *m = relation_student(l, PUPIL_TERM_RKD_ANGLE, s), *T = l->teacher[k][s];
     double cube = b * b * b, share = l->c.teacher[k].weight * times_seen(l, s) / cube, value = 0;
     gram gs = gram_new(l, at, m, l->square), gt = gram_new(l, at, T, l->square + 4);
-    double *w = pupil_alloc((size_t)(n * b) * sizeof *w), twice = 2 * share * term_of(l, PUPIL_TERM_RKD_ANGLE)->weight;
+    double *w = pupil_alloc((size_t)(n * b) * sizeof *w),
+           twice = 2 * share * term_of(l, PUPIL_TERM_RKD_ANGLE)->weight;
     double *pull = pupil_alloc((size_t)b * sizeof *pull);
     for (int64_t block = 0; block < b; block += n) {
         gram_block(l, m, block, &gs);

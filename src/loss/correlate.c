@@ -1,9 +1,10 @@
-/* correlate.c: terms over both logits of a pair of modalities that compare whole rows: DIST (Pearson correlation of the
- * softmaxes' rows and columns) and logit standardisation (softmaxes of standardised rows).
+/* correlate.c: terms over both logits of a pair of modalities that compare whole rows: DIST (Pearson
+ * correlation of the softmaxes' rows and columns) and logit standardisation (softmaxes of standardised rows).
  *
- * For one direction, P and Q are the softmaxes of student and teacher. An own row i of P is seen here whole, and so is
- * an own column of the other direction's P. What another row needs of these is gathered: DIST its sums (round 2) and
- * the pull h_i = sum_j P_ij dP_ij (round 3), standardisation its mean, spread and log-sum-exp (round 1). */
+ * For one direction, P and Q are the softmaxes of student and teacher. An own row i of P is seen here whole,
+ * and so is an own column of the other direction's P. What another row needs of these is gathered: DIST its
+ * sums (round 2) and the pull h_i = sum_j P_ij dP_ij (round 3), standardisation its mean, spread and
+ * log-sum-exp (round 1). */
 #include "parts.h"
 
 /* ---- DIST ----------------------------------------------------------------------------------------- */
@@ -19,12 +20,16 @@ static pearson pearson_of(const double s[SUMS], double n)
 {
     const double least = 1e-16;
     double mp = s[SUM_P] / n, mq = s[SUM_Q] / n;
-    double pp = fmax(0, s[SUM_PP] - n * mp * mp), qq = fmax(0, s[SUM_QQ] - n * mq * mq), pq = s[SUM_PQ] - n * mp * mq;
+    double pp = fmax(0, s[SUM_PP] - n * mp * mp), qq = fmax(0, s[SUM_QQ] - n * mq * mq),
+           pq = s[SUM_PQ] - n * mp * mq;
     double root = sqrt(fmax(pp * qq, least)), rho = pq / root;
     return (pearson){rho, mp, mq, 1 / root, pp * qq > least ? rho / pp : 0};
 }
 
-static double slope_at(const pearson *r, double p, double q) { return r->by_q * (q - r->mean_q) - r->by_p * (p - r->mean_p); }
+static double slope_at(const pearson *r, double p, double q)
+{
+    return r->by_q * (q - r->mean_q) - r->by_p * (p - r->mean_p);
+}
 
 static void sums_of(double s[SUMS], const double *p, const double *q, int64_t n)
 {
@@ -45,8 +50,13 @@ static view view_of(pupil_loss *l, int k, int c, int side)
     int s = stream_of(side, c), o = stream_of(!side, c);
     double tau = term_of(l, PUPIL_TERM_DIST)->tau;
     scale own = {LOGIT, 0, 1 / tau}, his = {FIXED, 0, l->c.teacher[k].scale / tau};
-    return (view){k, c, side, loss_board(l, l->unit[s], l->unit[o], own), loss_board(l, l->unit[o], l->unit[s], own),
-                  loss_board(l, l->teacher[k][s], l->teacher[k][o], his), loss_board(l, l->teacher[k][o], l->teacher[k][s], his)};
+    return (view){k,
+                  c,
+                  side,
+                  loss_board(l, l->unit[s], l->unit[o], own),
+                  loss_board(l, l->unit[o], l->unit[s], own),
+                  loss_board(l, l->teacher[k][s], l->teacher[k][o], his),
+                  loss_board(l, l->teacher[k][o], l->teacher[k][s], his)};
 }
 
 static void dist_open(pupil_loss *l)
@@ -62,7 +72,8 @@ static void dist_open(pupil_loss *l)
 }
 
 /* z, and the softmaxes p, q of own rows or (columns) of own columns. */
-static void softmaxes(pupil_loss *l, const slot *at, const view *v, bool columns, double *z, double *p, double *q)
+static void softmaxes(pupil_loss *l, const slot *at, const view *v, bool columns, double *z, double *p,
+                      double *q)
 {
     board_logits(l, at, v->teacher, z);
     if (columns) board_columns(l, v->teacher_mirror, z, q);
@@ -79,19 +90,21 @@ static void dist_sums(pupil_loss *l, const slot *at, const view *v)
     for (int columns = 0; columns < 2; columns++) {
         softmaxes(l, at, v, columns, z, p, q);
         for (int64_t i = 0; i < l->rows; i++)
-            sums_of(stat_at(l, 2, at->first + i) + l->dist_stat[v->k][v->c][v->side] + columns * SUMS, p + i * b, q + i * b, b);
+            sums_of(stat_at(l, 2, at->first + i) + l->dist_stat[v->k][v->c][v->side] + columns * SUMS,
+                    p + i * b, q + i * b, b);
     }
 }
 
 /* Correlations of row `row` of `side`: its row, or (columns) its column of the other direction. */
 static pearson correlation(const pupil_loss *l, const view *v, int side, int64_t row, bool columns)
 {
-    return pearson_of(stat_at(l, 2, row) + l->dist_stat[v->k][v->c][side] + columns * SUMS, (double)l->c.batch);
+    return pearson_of(stat_at(l, 2, row) + l->dist_stat[v->k][v->c][side] + columns * SUMS,
+                      (double)l->c.batch);
 }
 
 /* dP of own rows (or own columns) into d; without the share of the direction. */
-static void dist_slopes(const pupil_loss *l, const slot *at, const view *v, bool columns, const double *p, const double *q, int64_t i,
-                        double *d)
+static void dist_slopes(const pupil_loss *l, const slot *at, const view *v, bool columns, const double *p,
+                        const double *q, int64_t i, double *d)
 {
     const pupil_loss_term *t = term_of(l, PUPIL_TERM_DIST);
     int64_t b = l->c.batch;
@@ -129,7 +142,8 @@ static void dist_round(pupil_loss *l, int round, const slot *at)
 }
 
 /* g += weight P (dP - h) of one direction. */
-static void dist_direction(pupil_loss *l, const slot *at, const view *v, bool columns, double weight, double *z, double *g)
+static void dist_direction(pupil_loss *l, const slot *at, const view *v, bool columns, double weight,
+                           double *z, double *g)
 {
     int64_t b = l->c.batch;
     double *p = l->square[1], *q = l->square[2];
@@ -138,7 +152,8 @@ static void dist_direction(pupil_loss *l, const slot *at, const view *v, bool co
     for (int64_t i = 0; i < l->rows; i++) {
         dist_slopes(l, at, v, columns, p, q, i, l->column);
         for (int64_t j = 0; j < b; j++)
-            g[i * b + j] += weight * p[i * b + j] * (l->column[j] - stat_at(l, 3, columns ? j : at->first + i)[h]);
+            g[i * b + j] +=
+                weight * p[i * b + j] * (l->column[j] - stat_at(l, 3, columns ? j : at->first + i)[h]);
     }
 }
 
@@ -147,7 +162,8 @@ static void dist_view_grad(pupil_loss *l, const slot *at, const view *v)
     const pupil_loss_term *t = term_of(l, PUPIL_TERM_DIST);
     int64_t count = l->rows * l->c.batch;
     double *z = l->square[0], *g = l->square[3];
-    double share = l->c.teacher[v->k].weight, rows = share * way_of(t, v->side), columns = share * way_of(t, !v->side);
+    double share = l->c.teacher[v->k].weight, rows = share * way_of(t, v->side),
+           columns = share * way_of(t, !v->side);
     for (int64_t i = 0; i < l->rows; i++) {
         double row = t->beta * (1 - correlation(l, v, v->side, at->first + i, false).rho);
         double column = t->gamma * (1 - correlation(l, v, v->side, at->first + i, true).rho);
@@ -174,8 +190,8 @@ static void dist_grad(pupil_loss *l, const slot *at)
 const family family_dist = {dist_open, dist_round, dist_grad};
 
 /* ---- logit standardisation ------------------------------------------------------------------------ */
-/* Of a row: mean, 1/(spread + 1e-7), log-sum-exp of the standardised row over tau, for student and teacher; the
- * student's spread, and sum (p - q) times its standardised row. */
+/* Of a row: mean, 1/(spread + 1e-7), log-sum-exp of the standardised row over tau, for student and teacher;
+ * the student's spread, and sum (p - q) times its standardised row. */
 enum { MEAN, INVERSE, LSE, SPREAD, PULL, MEAN_T, INVERSE_T, LSE_T, STDS };
 
 static void std_open(pupil_loss *l)
@@ -257,8 +273,8 @@ static void std_view_grad(pupil_loss *l, const slot *at, int k, int c, int side)
         int at_stat = l->std_stat[k][c][columns ? !side : side];
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < b; j++)
-                kl += std_entry(stat_at(l, 1, columns ? j : at->first + i) + at_stat, t->tau, (double)b, t->weight * of_way,
-                                z[i * b + j], y[i * b + j], &g[i * b + j]);
+                kl += std_entry(stat_at(l, 1, columns ? j : at->first + i) + at_stat, t->tau, (double)b,
+                                t->weight * of_way, z[i * b + j], y[i * b + j], &g[i * b + j]);
         if (columns) break;
         at->value[PUPIL_TERM_LOGIT_STD] += of_way * kl;
         scale_grad(&own, at, loss_dot(g, z, n * b));

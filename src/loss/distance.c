@@ -1,8 +1,8 @@
-/* distance.c: RKD's distances: the Euclidean distances of all pairs of a batch, over their mean, student's and
- * teacher's compared by smooth L1 with psi(u) = u^2/2 for |u| < 1, else |u| - 1/2.
+/* distance.c: RKD's distances: the Euclidean distances of all pairs of a batch, over their mean, student's
+ * and teacher's compared by smooth L1 with psi(u) = u^2/2 for |u| < 1, else |u| - 1/2.
  *
- * Rows i of D = |e_i - e_j| are a slot's own. The means need the sums of all rows (round 1); as every distance moves
- * the student's mean, its gradient needs sum_ij psi' D_ij, too (round 2). */
+ * Rows i of D = |e_i - e_j| are a slot's own. The means need the sums of all rows (round 1); as every
+ * distance moves the student's mean, its gradient needs sum_ij psi' D_ij, too (round 2). */
 #include "relation.h"
 
 static double length2(const float *x, int64_t n)
@@ -19,7 +19,8 @@ void relation_squares(const pupil_loss *l, const matrix *m, double *square)
 
 void relation_gram(const pupil_loss *l, const matrix *m, int64_t first, double *gram)
 {
-    pupil_row_products(gram, 1, m->rows + first * m->width, m->width, l->rows, m->rows, m->width, l->c.batch, m->width);
+    pupil_row_products(gram, 1, m->rows + first * m->width, m->width, l->rows, m->rows, m->width, l->c.batch,
+                       m->width);
 }
 
 void relation_pull(const pupil_loss *l, const slot *at, const matrix *m, const double *w)
@@ -29,7 +30,8 @@ void relation_pull(const pupil_loss *l, const slot *at, const matrix *m, const d
     for (int64_t i = 0; i < l->rows; i++) {
         double sum = 0;
         for (int64_t j = 0; j < b; j++) sum += w[i * b + j];
-        for (int64_t x = 0; x < d; x++) m->grad[i * d + x] -= (float)(sum * (double)m->rows[(at->first + i) * d + x]);
+        for (int64_t x = 0; x < d; x++)
+            m->grad[i * d + x] -= (float)(sum * (double)m->rows[(at->first + i) * d + x]);
     }
 }
 
@@ -61,7 +63,9 @@ static void distances(const pupil_loss *l, const slot *at, const matrix *m, doub
     relation_gram(l, m, at->first, d);
     for (int64_t i = 0; i < l->rows; i++)
         for (int64_t j = 0; j < b; j++)
-            d[i * b + j] = j == at->first + i ? 0 : relation_distance(d[i * b + j], l->column[at->first + i], l->column[j]);
+            d[i * b + j] = j == at->first + i
+                               ? 0
+                               : relation_distance(d[i * b + j], l->column[at->first + i], l->column[j]);
 }
 
 static double row_sum(const double *x, int64_t n)
@@ -79,8 +83,14 @@ static double inverse_mean(const pupil_loss *l, int column)
     return s > 0 ? b * (b - 1) / s : 0;
 }
 
-static double psi(double u) { return fabs(u) < 1 ? u * u / 2 : fabs(u) - 0.5; }
-static double psi_slope(double u) { return fmax(-1, fmin(1, u)); }
+static double psi(double u)
+{
+    return fabs(u) < 1 ? u * u / 2 : fabs(u) - 0.5;
+}
+static double psi_slope(double u)
+{
+    return fmax(-1, fmin(1, u));
+}
 
 static void both_distances(pupil_loss *l, const slot *at, int k, int s)
 {
@@ -93,7 +103,8 @@ static void distance_rows(pupil_loss *l, int round, const slot *at, int k, int s
     int64_t b = l->c.batch;
     const double *d = l->square[0], *t = l->square[1];
     both_distances(l, at, k, s);
-    double of_d = round == 2 ? inverse_mean(l, l->rkd_sum[k][s] + SUM_STUDENT) : 0, of_t = round == 2 ? inverse_mean(l, l->rkd_sum[k][s] + SUM_TEACHER) : 0;
+    double of_d = round == 2 ? inverse_mean(l, l->rkd_sum[k][s] + SUM_STUDENT) : 0,
+           of_t = round == 2 ? inverse_mean(l, l->rkd_sum[k][s] + SUM_TEACHER) : 0;
     for (int64_t i = 0; i < l->rows; i++) {
         double *sum = stat_at(l, 1, at->first + i) + l->rkd_sum[k][s], pull = 0;
         if (round == 1) {
@@ -116,10 +127,12 @@ static void distance_round(pupil_loss *l, int round, const slot *at)
 static void distance_rows_grad(pupil_loss *l, const slot *at, int k, int s)
 {
     int64_t n = l->rows, b = l->c.batch;
-    double all = (double)b * (double)b, share = l->c.teacher[k].weight * times_seen(l, s) / all, value = 0, pulls = 0;
+    double all = (double)b * (double)b, share = l->c.teacher[k].weight * times_seen(l, s) / all, value = 0,
+           pulls = 0;
     double *d = l->square[0], *t = l->square[1], *w = l->square[2];
     both_distances(l, at, k, s);
-    double of_d = inverse_mean(l, l->rkd_sum[k][s] + SUM_STUDENT), of_t = inverse_mean(l, l->rkd_sum[k][s] + SUM_TEACHER);
+    double of_d = inverse_mean(l, l->rkd_sum[k][s] + SUM_STUDENT),
+           of_t = inverse_mean(l, l->rkd_sum[k][s] + SUM_TEACHER);
     for (int64_t i = 0; i < b; i++) pulls += stat_at(l, 2, i)[l->rkd_pull[k][s]];
     double through_mean = b > 1 ? pulls * of_d * of_d / (all - (double)b) : 0;
     double twice = 2 * share * term_of(l, PUPIL_TERM_RKD_DISTANCE)->weight; /* D_ij = D_ji */

@@ -3,13 +3,17 @@
  *
  *   unit    v = x / |x|
  *   head    v' = normalise(W x + b) where a teacher's width is another (plain heads: W v + b); else v itself
- *   fused   normalise(A [v; V] + a). CLIP-KD's A has the width d_s + d_t, which its code can use for equal widths only,
- *           as it puts v' beside V; with v itself the published form works for all widths and is the same for equal ones
+ *   fused   normalise(A [v; V] + a). CLIP-KD's A has the width d_s + d_t, which its code can use for equal
+ * widths only, as it puts v' beside V; with v itself the published form works for all widths and is the same
+ * for equal ones
  */
 #include "parts.h"
 
 /* What a stream's features are trained with: tensors of the image side or of the text side. */
-static int of_side(int stream, int image, int text) { return stream == IMAGE ? image : text; }
+static int of_side(int stream, int image, int text)
+{
+    return stream == IMAGE ? image : text;
+}
 
 static bool raw_wanted(const pupil_loss *l)
 {
@@ -38,7 +42,10 @@ static void normalise(const pupil_loss *l, const slot *at, matrix *m, const floa
     pupil_normalize_forward(m->rows + at->first * m->width, m->norm + at->first, x, l->rows, m->width);
 }
 
-static const float *own(const matrix *m, const slot *at) { return m->rows + at->first * m->width; }
+static const float *own(const matrix *m, const slot *at)
+{
+    return m->rows + at->first * m->width;
+}
 
 /* dx += gradient of the normalised rows of m. */
 static void unnormalise(const pupil_loss *l, const slot *at, float *dx, const matrix *m)
@@ -80,7 +87,8 @@ void features_forward(pupil_loss *l, const slot *at)
     for (int s = 0; s <= l->captions; s++) {
         normalise(l, at, l->unit[s], at->in->student[s]);
         if (l->raw[s])
-            memcpy(l->raw[s]->rows + at->first * l->c.dim, at->in->student[s], (size_t)(l->rows * l->c.dim) * sizeof(float));
+            memcpy(l->raw[s]->rows + at->first * l->c.dim, at->in->student[s],
+                   (size_t)(l->rows * l->c.dim) * sizeof(float));
         for (int k = 0; k < l->c.teachers && l->teacher[k][s]; k++) {
             normalise(l, at, l->teacher[k][s], at->in->teacher[k][s]);
             if (l->head[k][s] != l->unit[s]) head_forward(l, at, k, s);
@@ -98,8 +106,8 @@ static void fused_backward(pupil_loss *l, const slot *at, int k, int s)
     memset(l->wide[1], 0, (size_t)(n * ds) * sizeof(float));
     unnormalise(l, at, l->wide[1], f);
     beside(l, at, l->wide[0], l->unit[s], l->teacher[k][s]);
-    pupil_linear_backward(l->wide[2], at->g->tensor[w], at->g->tensor[w + 1], l->wide[1], l->wide[0], at->p->tensor[w], n,
-                          ds + dt, ds);
+    pupil_linear_backward(l->wide[2], at->g->tensor[w], at->g->tensor[w + 1], l->wide[1], l->wide[0],
+                          at->p->tensor[w], n, ds + dt, ds);
     for (int64_t i = 0; i < n; i++) pupil_add(l->unit[s]->grad + i * ds, l->wide[2] + i * (ds + dt), ds);
 }
 
@@ -135,7 +143,10 @@ void features_backward(pupil_loss *l, const slot *at, float *const dstudent[PUPI
 }
 
 /* ---- feature distillation ------------------------------------------------------------------------- */
-static void fd_open(pupil_loss *l) { (void)l; }
+static void fd_open(pupil_loss *l)
+{
+    (void)l;
+}
 
 static void fd_rows(pupil_loss *l, const slot *at, int k, int s)
 {

@@ -1,11 +1,11 @@
-/* gradient.c: gradient distillation (CLIP-KD's GD). With x the own side's v', y the other side's, c the logit scale,
- * E = softmax(c x y^T) - 1 (rows of x) and F the same of y over x: the contrastive loss has the gradients
- *     p_i = c/B sum_j E_ij y_j   (x_i asks)        k_i = c/B sum_j F_ji y_j   (x_i is asked for)
- * and the term is the mean squared difference of both, on both sides, to the teacher's.
+/* gradient.c: gradient distillation (CLIP-KD's GD). With x the own side's v', y the other side's, c the logit
+ * scale, E = softmax(c x y^T) - 1 (rows of x) and F the same of y over x: the contrastive loss has the
+ * gradients p_i = c/B sum_j E_ij y_j   (x_i asks)        k_i = c/B sum_j F_ji y_j   (x_i is asked for) and
+ * the term is the mean squared difference of both, on both sides, to the teacher's.
  *
  * Round 2 makes the residuals P_i, K_i = d(term)/d(p_i, k_i); with those of the other side gathered,
- *     d/dE_ij = e_ij = c/B (P_i y_j + K_j x_i),   dz_ij = softmax_ij (e_ij - h_i),   h_i = sum_j softmax_ij e_ij
- * and round 3 gathers h. A column of F is seen alike, with P_j and K_i. */
+ *     d/dE_ij = e_ij = c/B (P_i y_j + K_j x_i),   dz_ij = softmax_ij (e_ij - h_i),   h_i = sum_j softmax_ij
+ * e_ij and round 3 gathers h. A column of F is seen alike, with P_j and K_i. */
 #include "parts.h"
 
 static const scale *student_scale(const pupil_loss *l)
@@ -30,7 +30,13 @@ typedef struct {
 static view view_of(pupil_loss *l, int k, int c, int side)
 {
     int s = stream_of(side, c), o = stream_of(!side, c);
-    view v = {.k = k, .c = c, .side = side, .x = l->head[k][s], .y = l->head[k][o], .X = l->teacher[k][s], .Y = l->teacher[k][o]};
+    view v = {.k = k,
+              .c = c,
+              .side = side,
+              .x = l->head[k][s],
+              .y = l->head[k][o],
+              .X = l->teacher[k][s],
+              .Y = l->teacher[k][o]};
     v.student = loss_board(l, v.x, v.y, *student_scale(l));
     v.student_mirror = loss_board(l, v.y, v.x, *student_scale(l));
     v.teacher = loss_board(l, v.X, v.Y, teacher_scale(l, k));
@@ -68,7 +74,8 @@ static void errors(pupil_loss *l, const slot *at, int b, int mirror, double *z, 
 }
 
 /* out[rows, 2d] += factor [e y | f y] */
-static void both_gradients(const pupil_loss *l, float *out, double factor, const double *e, const double *f, const matrix *y)
+static void both_gradients(const pupil_loss *l, float *out, double factor, const double *e, const double *f,
+                           const matrix *y)
 {
     int64_t d = y->width;
     loss_pull_rows(l, out, 2 * d, factor, e, y->rows, d, d);
@@ -76,7 +83,8 @@ static void both_gradients(const pupil_loss *l, float *out, double factor, const
 }
 
 /* out = factor a[rows, d] b[batch, d]^T for parts of wider rows. */
-static void product(const pupil_loss *l, double *out, double factor, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t d)
+static void product(const pupil_loss *l, double *out, double factor, const float *a, int64_t lda,
+                    const float *b, int64_t ldb, int64_t d)
 {
     pupil_row_products(out, factor, a, lda, l->rows, b, ldb, l->c.batch, d);
 }
@@ -96,8 +104,10 @@ static void residuals(pupil_loss *l, const slot *at, const view *v)
     for (int64_t i = 0; i < l->rows * 2 * d; i++) out[i] *= twice;
 }
 
-/* asks = c/B P_i y_j, asked = c/B K_j x_i of own rows; or of columns: asks = c/B P_j x_i, asked = c/B K_i y_j. */
-static void slopes(const pupil_loss *l, const slot *at, const view *v, bool columns, double *asks, double *asked)
+/* asks = c/B P_i y_j, asked = c/B K_j x_i of own rows; or of columns: asks = c/B P_j x_i, asked = c/B K_i
+ * y_j. */
+static void slopes(const pupil_loss *l, const slot *at, const view *v, bool columns, double *asks,
+                   double *asked)
 {
     int64_t d = v->x->width;
     double c = scale_of(&l->board[v->student].scale, at->p) / (double)l->c.batch;
@@ -132,9 +142,10 @@ static void gd_round(pupil_loss *l, int round, const slot *at)
             }
 }
 
-/* g += softmax (e - h), entry by entry; returns d/dlog(scale) through the factor c in p (asks of rows) or k (asked of
- * columns). */
-static double softmax_pull(pupil_loss *l, const slot *at, const view *v, bool columns, const double *p, double *g)
+/* g += softmax (e - h), entry by entry; returns d/dlog(scale) through the factor c in p (asks of rows) or k
+ * (asked of columns). */
+static double softmax_pull(pupil_loss *l, const slot *at, const view *v, bool columns, const double *p,
+                           double *g)
 {
     int64_t b = l->c.batch;
     double *asks = l->square[3], *asked = l->square[4];

@@ -1,13 +1,16 @@
-/* loss.c: the protocol of a step over the families of terms: what is gathered in which round, one slot of rows at a
- * time. Features and their gradients are float32; logits of float32 rows, and all that follows from them, are double, as
- * a logit scale of 100 would leave single precision five digits.
- * Nothing here or in the families depends on which slots a rank has. */
+/* loss.c: the protocol of a step over the families of terms: what is gathered in which round, one slot of
+ * rows at a time. Features and their gradients are float32; logits of float32 rows, and all that follows from
+ * them, are double, as a logit scale of 100 would leave single precision five digits. Nothing here or in the
+ * families depends on which slots a rank has. */
 #include "parts.h"
 
 static const family *const families[] = {&family_pairs,    &family_sigmoid, &family_fd,   &family_gd,
                                          &family_distance, &family_angle,   &family_dist, &family_std};
 
-static float *floats(int64_t n) { return pupil_alloc((size_t)n * sizeof(float)); }
+static float *floats(int64_t n)
+{
+    return pupil_alloc((size_t)n * sizeof(float));
+}
 
 /* ---- registers ------------------------------------------------------------------------------------ */
 matrix *loss_matrix(pupil_loss *l, int64_t width, bool normalised, bool student)
@@ -20,7 +23,10 @@ matrix *loss_matrix(pupil_loss *l, int64_t width, bool normalised, bool student)
     return m;
 }
 
-void loss_share(matrix *m, int round) { m->shared = round; }
+void loss_share(matrix *m, int round)
+{
+    m->shared = round;
+}
 
 int loss_stats(pupil_loss *l, int round, int n)
 {
@@ -30,7 +36,10 @@ int loss_stats(pupil_loss *l, int round, int n)
     return first;
 }
 
-void loss_squares(pupil_loss *l, int n) { l->squares = PUPIL_MAX(l->squares, n); }
+void loss_squares(pupil_loss *l, int n)
+{
+    l->squares = PUPIL_MAX(l->squares, n);
+}
 
 int loss_tensor(const pupil_loss *l, int what, int teacher)
 {
@@ -50,11 +59,16 @@ double loss_part(const pupil_loss *l, int teacher)
 double scale_of(const scale *s, const pupil_loss_params *p)
 {
     switch (s->kind) {
-    case LOGIT: return s->factor * exp((double)*p->logit_scale);
-    case INVERSE_LOGIT: return s->factor * exp(-(double)*p->logit_scale);
-    case TENSOR_EXP: return s->factor * exp((double)*p->tensor[s->tensor]);
-    case TENSOR_RAW: return s->factor * (double)*p->tensor[s->tensor];
-    default: return s->factor;
+    case LOGIT:
+        return s->factor * exp((double)*p->logit_scale);
+    case INVERSE_LOGIT:
+        return s->factor * exp(-(double)*p->logit_scale);
+    case TENSOR_EXP:
+        return s->factor * exp((double)*p->tensor[s->tensor]);
+    case TENSOR_RAW:
+        return s->factor * (double)*p->tensor[s->tensor];
+    default:
+        return s->factor;
     }
 }
 
@@ -67,13 +81,15 @@ void scale_grad(const scale *s, const slot *at, double dlog)
     if (raw != 0) *at->g->tensor[s->tensor] += (float)(dlog / raw);
 }
 
-void loss_logits(const pupil_loss *l, const slot *at, double *z, double factor, const matrix *own, const matrix *all)
+void loss_logits(const pupil_loss *l, const slot *at, double *z, double factor, const matrix *own,
+                 const matrix *all)
 {
-    pupil_row_products(z, factor, own->rows + at->first * own->width, own->width, l->rows, all->rows, all->width, l->c.batch,
-                       own->width);
+    pupil_row_products(z, factor, own->rows + at->first * own->width, own->width, l->rows, all->rows,
+                       all->width, l->c.batch, own->width);
 }
 
-void loss_pull_rows(const pupil_loss *l, float *out, int64_t ldo, double factor, const double *g, const float *all, int64_t lda, int64_t width)
+void loss_pull_rows(const pupil_loss *l, float *out, int64_t ldo, double factor, const double *g,
+                    const float *all, int64_t lda, int64_t width)
 {
     int64_t count = l->rows * l->c.batch;
     for (int64_t i = 0; i < count; i++) l->narrow[i] = (float)(factor * g[i]);
@@ -99,13 +115,15 @@ void loss_lse(const pupil_loss *l, double *lse, const double *z)
 
 void loss_exp(const pupil_loss *l, double *p, const double *z, const double *row, const double *col)
 {
-    for (int64_t i = 0; i < l->rows; i++) pupil_exp_less(p + i * l->c.batch, z + i * l->c.batch, row ? row[i] : 0, col, l->c.batch);
+    for (int64_t i = 0; i < l->rows; i++)
+        pupil_exp_less(p + i * l->c.batch, z + i * l->c.batch, row ? row[i] : 0, col, l->c.batch);
 }
 
 /* ---- protocol ------------------------------------------------------------------------------------- */
 pupil_loss *pupil_loss_new(const pupil_loss_conf *c)
 {
-    PUPIL_REQUIRE(c->teachers >= 0 && c->teachers <= PUPIL_LOSS_TEACHERS && c->captions <= 2 && c->batch % c->slots == 0);
+    PUPIL_REQUIRE(c->teachers >= 0 && c->teachers <= PUPIL_LOSS_TEACHERS && c->captions <= 2 &&
+                  c->batch % c->slots == 0);
     pupil_loss *l = pupil_alloc(sizeof *l);
     l->c = *c;
     l->captions = PUPIL_MAX(1, c->captions);
@@ -118,7 +136,8 @@ pupil_loss *pupil_loss_new(const pupil_loss_conf *c)
     for (int k = 0; k < c->teachers; k++) widest = PUPIL_MAX(widest, c->dim + c->teacher[k].dim);
     for (int r = 0; r < ROUNDS; r++)
         l->stat[r] = pupil_alloc((size_t)(c->batch * l->stats[r]) * sizeof **l->stat);
-    for (int i = 0; i < l->squares; i++) l->square[i] = pupil_alloc((size_t)(l->rows * c->batch) * sizeof(double));
+    for (int i = 0; i < l->squares; i++)
+        l->square[i] = pupil_alloc((size_t)(l->rows * c->batch) * sizeof(double));
     l->narrow = floats(l->rows * c->batch);
     for (int i = 0; i < PUPIL_COUNT(l->wide); i++) l->wide[i] = floats(l->rows * widest);
     l->column = pupil_alloc((size_t)c->batch * sizeof *l->column);
@@ -142,7 +161,10 @@ void pupil_loss_free(pupil_loss **lp)
     pupil_free(lp);
 }
 
-int pupil_loss_rounds(const pupil_loss *l) { return l->rounds; }
+int pupil_loss_rounds(const pupil_loss *l)
+{
+    return l->rounds;
+}
 
 int pupil_loss_gathered(pupil_loss *l, int round, pupil_loss_rows ret[PUPIL_LOSS_GATHERED])
 {
@@ -150,11 +172,13 @@ int pupil_loss_gathered(pupil_loss *l, int round, pupil_loss_rows ret[PUPIL_LOSS
     for (int i = 0; i < l->matrices; i++)
         if (l->matrix[i].shared == round)
             ret[n++] = (pupil_loss_rows){l->matrix[i].rows, (size_t)l->matrix[i].width * sizeof(float)};
-    if (l->stats[round]) ret[n++] = (pupil_loss_rows){l->stat[round], (size_t)l->stats[round] * sizeof(double)};
+    if (l->stats[round])
+        ret[n++] = (pupil_loss_rows){l->stat[round], (size_t)l->stats[round] * sizeof(double)};
     return n;
 }
 
-void pupil_loss_round(pupil_loss *l, int round, int64_t slot_index, const pupil_loss_input *in, const pupil_loss_params *p)
+void pupil_loss_round(pupil_loss *l, int round, int64_t slot_index, const pupil_loss_input *in,
+                      const pupil_loss_params *p)
 {
     slot at = {slot_index, slot_index * l->rows, in, p, NULL, NULL};
     if (round == 0) features_forward(l, &at);
@@ -162,13 +186,15 @@ void pupil_loss_round(pupil_loss *l, int round, int64_t slot_index, const pupil_
         if (families[f]->round) families[f]->round(l, round, &at);
 }
 
-void pupil_loss_grad(pupil_loss *l, int64_t slot_index, const pupil_loss_input *in, const pupil_loss_params *p,
-                     const pupil_loss_params *grads, float *const dstudent[PUPIL_LOSS_STREAMS], double value[PUPIL_TERMS])
+void pupil_loss_grad(pupil_loss *l, int64_t slot_index, const pupil_loss_input *in,
+                     const pupil_loss_params *p, const pupil_loss_params *grads,
+                     float *const dstudent[PUPIL_LOSS_STREAMS], double value[PUPIL_TERMS])
 {
     slot at = {slot_index, slot_index * l->rows, in, p, grads, value};
     memset(value, 0, PUPIL_TERMS * sizeof *value);
     for (int i = 0; i < l->matrices; i++)
-        if (l->matrix[i].grad) memset(l->matrix[i].grad, 0, (size_t)(l->rows * l->matrix[i].width) * sizeof(float));
+        if (l->matrix[i].grad)
+            memset(l->matrix[i].grad, 0, (size_t)(l->rows * l->matrix[i].width) * sizeof(float));
     for (int f = 0; f < PUPIL_COUNT(families); f++) families[f]->grad(l, &at);
     features_backward(l, &at, dstudent);
 }

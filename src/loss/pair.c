@@ -1,13 +1,12 @@
-/* pair.c: terms over softmaxes of the rows of one matrix against another's: task, crd, affinity, ensemble, hinton,
- * icl, cross_kd, afd, vl, pvl, udist. All are one thing: a board of logits, and aims that pull its softmax to labels
- * or to the teachers' softmaxes.
+/* pair.c: terms over softmaxes of the rows of one matrix against another's: task, crd, affinity, ensemble,
+ * hinton, icl, cross_kd, afd, vl, pvl, udist. All are one thing: a board of logits, and aims that pull its
+ * softmax to labels or to the teachers' softmaxes.
  *
- * A slot sees its own rows of the softmax over `all` (rows), and its own columns of the softmaxes of all's rows over
- * `own` (columns), which need those rows' log-sum-exps. With z the logits, p and q the softmaxes of student and target:
- *     labels           lse - z_d              dz = p - [d]
- *     cross-entropy    sum q (lse - z)        dz = p - q
- *     KL               sum q log(q/p)         dz = p - q
- *     reversed KL      sum p log(p/q)         dz = p (log(p/q) - KL)
+ * A slot sees its own rows of the softmax over `all` (rows), and its own columns of the softmaxes of all's
+ * rows over `own` (columns), which need those rows' log-sum-exps. With z the logits, p and q the softmaxes of
+ * student and target: labels           lse - z_d              dz = p - [d] cross-entropy    sum q (lse - z)
+ * dz = p - q KL               sum q log(q/p)         dz = p - q reversed KL      sum p log(p/q)         dz =
+ * p (log(p/q) - KL)
  */
 #include "parts.h"
 
@@ -16,7 +15,8 @@ int loss_board(pupil_loss *l, matrix *own, matrix *all, scale s)
 {
     for (int b = 0; b < l->boards; b++) {
         const board *o = &l->board[b];
-        if (o->own == own && o->all == all && o->scale.kind == s.kind && o->scale.tensor == s.tensor && o->scale.factor == s.factor)
+        if (o->own == own && o->all == all && o->scale.kind == s.kind && o->scale.tensor == s.tensor &&
+            o->scale.factor == s.factor)
             return b;
     }
     PUPIL_REQUIRE(l->boards < BOARDS);
@@ -50,7 +50,8 @@ void board_columns(const pupil_loss *l, int mirror, const double *z, double *p)
 }
 
 /* ---- aims ----------------------------------------------------------------------------------------- */
-/* What an aim pulls to: for each of n teachers (from `first` on) its matrices of both sides, and their scale. */
+/* What an aim pulls to: for each of n teachers (from `first` on) its matrices of both sides, and their scale.
+ */
 typedef struct {
     int term, mode;
     double share;
@@ -63,7 +64,13 @@ static aim *aim_add(pupil_loss *l, const pull *u, int b, double row, double colu
 {
     PUPIL_REQUIRE(l->aims < AIMS);
     aim *a = &l->aim[l->aims++];
-    *a = (aim){.term = u->term, .board = b, .mode = u->mode, .share = u->share, .row = row, .column = column, .mirror = mirror};
+    *a = (aim){.term = u->term,
+               .board = b,
+               .mode = u->mode,
+               .share = u->share,
+               .row = row,
+               .column = column,
+               .mirror = mirror};
     if (a->mode == REVERSED_KL) a->kl = loss_stats(l, 1, 1);
     return a;
 }
@@ -89,7 +96,8 @@ static void both_ways(pupil_loss *l, const pull *u, matrix *x, matrix *y, scale 
     }
 }
 
-/* The softmax of own's rows over a teacher's matrix, pulled to labels or to the softmax of (from over all). */
+/* The softmax of own's rows over a teacher's matrix, pulled to labels or to the softmax of (from over all).
+ */
 static void one_way(pupil_loss *l, const pull *u, matrix *own, matrix *all, scale s, double way, matrix *from)
 {
     aim *a = aim_add(l, u, loss_board(l, own, all, s), way, 0, -1);
@@ -101,25 +109,32 @@ static void open_two_sided(pupil_loss *l, int c)
     matrix *v = l->unit[IMAGE], *t = l->unit[stream_of(TEXT, c)];
     const double half[2] = {0.5, 0.5};
     const scale own = {LOGIT, 0, 1};
-    if (on(l, PUPIL_TERM_TASK)) both_ways(l, &(pull){PUPIL_TERM_TASK, LABELS, 1, 0, 0, 0, 1}, v, t, own, half, c);
+    if (on(l, PUPIL_TERM_TASK))
+        both_ways(l, &(pull){PUPIL_TERM_TASK, LABELS, 1, 0, 0, 0, 1}, v, t, own, half, c);
     if (on(l, PUPIL_TERM_ENSEMBLE)) {
         double pinned = term_of(l, PUPIL_TERM_ENSEMBLE)->scale;
-        both_ways(l, &(pull){PUPIL_TERM_ENSEMBLE, CROSS_ENTROPY, 1, 0, l->c.teachers, pinned, 1}, v, t, own, half, c);
+        both_ways(l, &(pull){PUPIL_TERM_ENSEMBLE, CROSS_ENTROPY, 1, 0, l->c.teachers, pinned, 1}, v, t, own,
+                  half, c);
     }
-    const pupil_loss_term *crd = term_of(l, PUPIL_TERM_CRD), *aff = term_of(l, PUPIL_TERM_AFFINITY), *hin = term_of(l, PUPIL_TERM_HINTON);
+    const pupil_loss_term *crd = term_of(l, PUPIL_TERM_CRD), *aff = term_of(l, PUPIL_TERM_AFFINITY),
+                          *hin = term_of(l, PUPIL_TERM_HINTON);
     for (int k = 0; k < l->c.teachers; k++) {
         double w = l->c.teacher[k].weight;
         if (crd->weight != 0)
-            both_ways(l, &(pull){PUPIL_TERM_CRD, crd->reversed ? REVERSED_KL : KL, w, k, 1, 0, 1}, v, t, own, half, c);
+            both_ways(l, &(pull){PUPIL_TERM_CRD, crd->reversed ? REVERSED_KL : KL, w, k, 1, 0, 1}, v, t, own,
+                      half, c);
         if (aff->weight != 0)
             both_ways(l, &(pull){PUPIL_TERM_AFFINITY, CROSS_ENTROPY, w, k, 1, aff->scale, 1}, v, t,
                       aff->scale > 0 ? (scale){FIXED, 0, aff->scale} : own, half, c);
         if (hin->weight != 0)
             both_ways(l, &(pull){PUPIL_TERM_HINTON, KL, w * hin->tau * hin->tau, k, 1, 0, 1 / hin->tau}, v, t,
-                      (scale){LOGIT, 0, 1 / hin->tau}, (const double[]){way_of(hin, IMAGE), way_of(hin, TEXT)}, c);
+                      (scale){LOGIT, 0, 1 / hin->tau},
+                      (const double[]){way_of(hin, IMAGE), way_of(hin, TEXT)}, c);
         if (on(l, PUPIL_TERM_AFD))
-            both_ways(l, &(pull){PUPIL_TERM_AFD, LABELS, w, k, 0, 0, 1}, l->fused[k][IMAGE], l->fused[k][stream_of(TEXT, c)],
-                      (scale){term_of(l, PUPIL_TERM_AFD)->as_released ? TENSOR_RAW : TENSOR_EXP, loss_tensor(l, FUSION_SCALE, k), 1},
+            both_ways(l, &(pull){PUPIL_TERM_AFD, LABELS, w, k, 0, 0, 1}, l->fused[k][IMAGE],
+                      l->fused[k][stream_of(TEXT, c)],
+                      (scale){term_of(l, PUPIL_TERM_AFD)->as_released ? TENSOR_RAW : TENSOR_EXP,
+                              loss_tensor(l, FUSION_SCALE, k), 1},
                       half, c);
     }
 }
@@ -135,7 +150,8 @@ static void open_crossed(pupil_loss *l, int k, int c)
         for (int t = PUPIL_TERM_ICL; t <= PUPIL_TERM_CROSS_KD; t++) {
             if (!on(l, t)) continue;
             pull u = {t, t == PUPIL_TERM_ICL ? LABELS : KL, w, k, t == PUPIL_TERM_CROSS_KD, 0, 1};
-            scale cross = {term_of(l, t)->as_released ? TENSOR_RAW : TENSOR_EXP, loss_tensor(l, CROSS_SCALE, k), 1};
+            scale cross = {term_of(l, t)->as_released ? TENSOR_RAW : TENSOR_EXP,
+                           loss_tensor(l, CROSS_SCALE, k), 1};
             one_way(l, &u, own, all, cross, 0.5, l->teacher[k][s]);
         }
         if (vl->weight == 0 || !side_on(vl, side)) continue;
@@ -211,7 +227,8 @@ static void add_scaled(double *y, const double *x, double f, int64_t n)
     for (int64_t i = 0; i < n; i++) y[i] += f * x[i];
 }
 
-/* q[rows, batch]: the mean of the targets' softmaxes (columns: of the rows of `all`); y: logits of the last. */
+/* q[rows, batch]: the mean of the targets' softmaxes (columns: of the rows of `all`); y: logits of the last.
+ */
 static void target(const pupil_loss *l, const slot *at, const aim *a, bool columns, double *y, double *q)
 {
     int64_t count = l->rows * l->c.batch;
@@ -226,7 +243,8 @@ static void target(const pupil_loss *l, const slot *at, const aim *a, bool colum
 }
 
 /* The term's value in one row, from its target q (softmax) and y (logits). */
-static double row_value(const pupil_loss *l, const aim *a, const double *s, const double *z, const double *y, const double *q, int64_t d)
+static double row_value(const pupil_loss *l, const aim *a, const double *s, const double *z, const double *y,
+                        const double *q, int64_t d)
 {
     double lse = s[l->board[a->board].lse], v = 0;
     if (a->mode == LABELS) return lse - z[d];
@@ -244,10 +262,10 @@ static double row_value(const pupil_loss *l, const aim *a, const double *s, cons
     return v;
 }
 
-/* g += weight (dz of one row or column entry), where p is the student's softmax, q and y the target's. lse and kl are
- * those of the row, or of column j. */
-static void reversed_pull(const pupil_loss *l, const slot *at, const aim *a, bool columns, double weight, const double *z, const double *y,
-                          const double *p, double *g)
+/* g += weight (dz of one row or column entry), where p is the student's softmax, q and y the target's. lse
+ * and kl are those of the row, or of column j. */
+static void reversed_pull(const pupil_loss *l, const slot *at, const aim *a, bool columns, double weight,
+                          const double *z, const double *y, const double *p, double *g)
 {
     int64_t b = l->c.batch;
     const aim *of = columns ? &l->aim[a->twin] : a; /* whose rows these are */
@@ -261,14 +279,17 @@ static void reversed_pull(const pupil_loss *l, const slot *at, const aim *a, boo
 }
 
 /* One aim of a board whose logits are z and softmax (of rows, or seen by columns) is p. */
-static void aim_pull(pupil_loss *l, const slot *at, const aim *a, bool columns, const double *z, const double *p, double *g)
+static void aim_pull(pupil_loss *l, const slot *at, const aim *a, bool columns, const double *z,
+                     const double *p, double *g)
 {
     int64_t n = l->rows, b = l->c.batch;
-    double share = a->share * (columns ? a->column : a->row) / (double)b, weight = share * term_of(l, a->term)->weight;
+    double share = a->share * (columns ? a->column : a->row) / (double)b,
+           weight = share * term_of(l, a->term)->weight;
     double *y = l->square[3], *q = l->square[4];
     if (a->mode != LABELS) target(l, at, a, columns, y, q);
     for (int64_t i = 0; i < n && !columns; i++)
-        at->value[a->term] += share * row_value(l, a, stat_at(l, 1, at->first + i), z + i * b, y + i * b, q + i * b, at->first + i);
+        at->value[a->term] += share * row_value(l, a, stat_at(l, 1, at->first + i), z + i * b, y + i * b,
+                                                q + i * b, at->first + i);
     if (a->mode == REVERSED_KL) {
         reversed_pull(l, at, a, columns, weight, z, y, p, g);
         return;

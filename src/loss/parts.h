@@ -1,8 +1,8 @@
 /* parts.h (private to loss): the features a configuration works on, and the families of terms over them.
  *
- * A family registers in open() what it needs: matrices to be gathered, columns of row statistics, logits ("boards").
- * Then, slot by slot, round() fills this slot's rows of what the round gathers, and grad() adds values, gradients
- * w.r.t. the slot's rows of the student's matrices, and the parameters' gradients. */
+ * A family registers in open() what it needs: matrices to be gathered, columns of row statistics, logits
+ * ("boards"). Then, slot by slot, round() fills this slot's rows of what the round gathers, and grad() adds
+ * values, gradients w.r.t. the slot's rows of the student's matrices, and the parameters' gradients. */
 #ifndef PUPIL_LOSS_PARTS_H
 #define PUPIL_LOSS_PARTS_H
 
@@ -16,7 +16,19 @@
 enum { IMAGE, TEXT };
 enum { ROUNDS = 4, SQUARES = 8, MATRICES = 112, BOARDS = 256, AIMS = 128 };
 /* Which tensor of the loss. */
-enum { HEAD_W, HEAD_B, HEAD2_W, HEAD2_B, CROSS_SCALE, FUSION_W, FUSION_B, FUSION2_W, FUSION2_B, FUSION_SCALE, BIAS };
+enum {
+    HEAD_W,
+    HEAD_B,
+    HEAD2_W,
+    HEAD2_B,
+    CROSS_SCALE,
+    FUSION_W,
+    FUSION_B,
+    FUSION2_W,
+    FUSION2_B,
+    FUSION_SCALE,
+    BIAS
+};
 
 /* Features of the batch; the rows of other slots are here after the gather of its round only. */
 typedef struct {
@@ -64,7 +76,8 @@ struct pupil_loss {
     int matrices;
     matrix *unit[PUPIL_LOSS_STREAMS], *raw[PUPIL_LOSS_STREAMS];
     matrix *teacher[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS];
-    matrix *head[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS]; /* v', t': unit itself where the widths are equal */
+    matrix
+        *head[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS]; /* v', t': unit itself where the widths are equal */
     matrix *fused[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS];
     matrix *residual[PUPIL_LOSS_TEACHERS][2][2]; /* gradient.c: [caption][side] */
 
@@ -74,15 +87,15 @@ struct pupil_loss {
     int boards;
     aim aim[AIMS];
     int aims;
-    int gd_stat[PUPIL_LOSS_TEACHERS][2][2], dist_stat[PUPIL_LOSS_TEACHERS][2][2], dist_pull[PUPIL_LOSS_TEACHERS][2][2],
-        std_stat[PUPIL_LOSS_TEACHERS][2][2], rkd_sum[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS],
-        rkd_pull[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS];
+    int gd_stat[PUPIL_LOSS_TEACHERS][2][2], dist_stat[PUPIL_LOSS_TEACHERS][2][2],
+        dist_pull[PUPIL_LOSS_TEACHERS][2][2], std_stat[PUPIL_LOSS_TEACHERS][2][2],
+        rkd_sum[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS], rkd_pull[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS];
 
     double *square[SQUARES]; /* [slot rows, batch], as many as families asked for */
     int squares;
-    double *column;         /* [batch] */
-    float *wide[3];         /* [slot rows, widest] */
-    float *narrow;          /* [slot rows, batch]: a square rounded for a product */
+    double *column; /* [batch] */
+    float *wide[3]; /* [slot rows, widest] */
+    float *narrow;  /* [slot rows, batch]: a square rounded for a product */
 };
 
 /* The slot at hand. g, value: in grad() only. */
@@ -94,22 +107,44 @@ typedef struct {
 } slot;
 
 /* ---- loss.c -------------------------------------------------------------------------------------- */
-static inline const pupil_loss_term *term_of(const pupil_loss *l, int t) { return &l->c.term[t]; }
-static inline bool on(const pupil_loss *l, int t) { return l->c.term[t].weight != 0; }
+static inline const pupil_loss_term *term_of(const pupil_loss *l, int t)
+{
+    return &l->c.term[t];
+}
+static inline bool on(const pupil_loss *l, int t)
+{
+    return l->c.term[t].weight != 0;
+}
 /* Text stream of a caption; stream of a side. */
-static inline int stream_of(int side, int caption) { return side == IMAGE ? IMAGE : TEXT + caption; }
-/* A side is wanted by a term of one modality; how often its rows count (each caption is seen with the image). */
-static inline bool side_on(const pupil_loss_term *t, int side) { return t->sides == PUPIL_SIDES_BOTH || (t->sides == PUPIL_SIDES_IMAGE) == (side == IMAGE); }
-static inline double times_seen(const pupil_loss *l, int stream) { return stream == IMAGE ? l->captions : 1; }
+static inline int stream_of(int side, int caption)
+{
+    return side == IMAGE ? IMAGE : TEXT + caption;
+}
+/* A side is wanted by a term of one modality; how often its rows count (each caption is seen with the image).
+ */
+static inline bool side_on(const pupil_loss_term *t, int side)
+{
+    return t->sides == PUPIL_SIDES_BOTH || (t->sides == PUPIL_SIDES_IMAGE) == (side == IMAGE);
+}
+static inline double times_seen(const pupil_loss *l, int stream)
+{
+    return stream == IMAGE ? l->captions : 1;
+}
 /* Shares of the two softmaxes of a term: of image over text, of text over image. */
-static inline double way_of(const pupil_loss_term *t, int side) { return t->one_way ? side == IMAGE : 0.5; }
+static inline double way_of(const pupil_loss_term *t, int side)
+{
+    return t->one_way ? side == IMAGE : 0.5;
+}
 
 matrix *loss_matrix(pupil_loss *l, int64_t width, bool normalised, bool student);
 /* The matrix is gathered after this round. */
 void loss_share(matrix *m, int round);
 /* `n` columns of row statistics gathered after `round`; returns the first. */
 int loss_stats(pupil_loss *l, int round, int n);
-static inline double *stat_at(const pupil_loss *l, int round, int64_t row) { return l->stat[round] + row * l->stats[round]; }
+static inline double *stat_at(const pupil_loss *l, int round, int64_t row)
+{
+    return l->stat[round] + row * l->stats[round];
+}
 /* Room for `n` squares. */
 void loss_squares(pupil_loss *l, int n);
 int loss_tensor(const pupil_loss *l, int what, int teacher);
@@ -120,11 +155,13 @@ double scale_of(const scale *s, const pupil_loss_params *p);
 /* dlog = d/d log(scale), added to the parameter's gradient. */
 void scale_grad(const scale *s, const slot *at, double dlog);
 /* z[rows, batch] = factor own[rows, width] all^T */
-void loss_logits(const pupil_loss *l, const slot *at, double *z, double factor, const matrix *own, const matrix *all);
+void loss_logits(const pupil_loss *l, const slot *at, double *z, double factor, const matrix *own,
+                 const matrix *all);
 /* own's gradient += factor g[rows, batch] all */
 void loss_pull(const pupil_loss *l, const matrix *own, double factor, const double *g, const matrix *all);
 /* The same for any rows: out[rows, width] (rows ldo apart) += factor g all, all's rows lda apart. */
-void loss_pull_rows(const pupil_loss *l, float *out, int64_t ldo, double factor, const double *g, const float *all, int64_t lda, int64_t width);
+void loss_pull_rows(const pupil_loss *l, float *out, int64_t ldo, double factor, const double *g,
+                    const float *all, int64_t lda, int64_t width);
 double loss_dot(const double *a, const double *b, int64_t n);
 /* lse[rows] of z[rows, batch]; p = exp(z - row) or exp(z - col), p may be z. */
 void loss_lse(const pupil_loss *l, double *lse, const double *z);
@@ -133,7 +170,8 @@ void loss_exp(const pupil_loss *l, double *p, const double *z, const double *row
 /* ---- pair.c -------------------------------------------------------------------------------------- */
 /* The board of own over all at this scale, made on first use. */
 int loss_board(pupil_loss *l, matrix *own, matrix *all, scale s);
-/* z and p[rows, batch] = softmax of own's rows; or columns: of all's rows seen from here, whose board is `mirror`. */
+/* z and p[rows, batch] = softmax of own's rows; or columns: of all's rows seen from here, whose board is
+ * `mirror`. */
 void board_logits(const pupil_loss *l, const slot *at, int b, double *z);
 void board_rows(const pupil_loss *l, const slot *at, int b, const double *z, double *p);
 void board_columns(const pupil_loss *l, int mirror, const double *z, double *p);
@@ -150,6 +188,7 @@ typedef struct {
     void (*round)(pupil_loss *l, int round, const slot *at); /* rounds 1 and up; may be NULL */
     void (*grad)(pupil_loss *l, const slot *at);
 } family;
-extern const family family_pairs, family_sigmoid, family_fd, family_gd, family_distance, family_angle, family_dist, family_std;
+extern const family family_pairs, family_sigmoid, family_fd, family_gd, family_distance, family_angle,
+    family_dist, family_std;
 
 #endif

@@ -5,7 +5,10 @@
 #include "parts.h"
 
 /* The student's features that a relational term compares. */
-static inline matrix *relation_student(const pupil_loss *l, int term, int s) { return term_of(l, term)->raw ? l->raw[s] : l->unit[s]; }
+static inline matrix *relation_student(const pupil_loss *l, int term, int s)
+{
+    return term_of(l, term)->raw ? l->raw[s] : l->unit[s];
+}
 /* square[batch] = squared lengths. */
 void relation_squares(const pupil_loss *l, const matrix *m, double *square);
 /* gram[rows, batch] of rows `first` on with all rows. */

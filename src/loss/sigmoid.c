@@ -1,11 +1,15 @@
-/* sigmoid.c: pairs judged one by one: SigLIP's labels (+1 on the diagonal, -1 elsewhere) and MobileCLIP2's soft labels
- * y = 2 mean_k sigmoid(S_k V T^T + b_k) - 1. With x = y (s v_i t_j + b): value softplus(-x), dz = -y sigmoid(-x).
- * The entries of an image's row and of a text's row are the same, so values, scale and bias count on the image side. */
+/* sigmoid.c: pairs judged one by one: SigLIP's labels (+1 on the diagonal, -1 elsewhere) and MobileCLIP2's
+ * soft labels y = 2 mean_k sigmoid(S_k V T^T + b_k) - 1. With x = y (s v_i t_j + b): value softplus(-x), dz =
+ * -y sigmoid(-x). The entries of an image's row and of a text's row are the same, so values, scale and bias
+ * count on the image side. */
 #include "parts.h"
 
 static const int terms[] = {PUPIL_TERM_SIGMOID, PUPIL_TERM_SOFT_SIGMOID};
 
-static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
 
 static void sigmoid_open(pupil_loss *l)
 {
@@ -13,7 +17,8 @@ static void sigmoid_open(pupil_loss *l)
     loss_squares(l, 4);
     for (int s = 0; s <= l->captions; s++) {
         loss_share(l->unit[s], 0);
-        for (int k = 0; k < l->c.teachers && on(l, PUPIL_TERM_SOFT_SIGMOID); k++) loss_share(l->teacher[k][s], 0);
+        for (int k = 0; k < l->c.teachers && on(l, PUPIL_TERM_SOFT_SIGMOID); k++)
+            loss_share(l->teacher[k][s], 0);
     }
 }
 

@@ -4,6 +4,7 @@
 #define T PUPIL_WANTS_TEACHER
 #define H PUPIL_WANTS_HEADS
 
+/* clang-format off */
 const pupil_term_info pupil_term[PUPIL_TERMS] = {
     [PUPIL_TERM_TASK] = {"task", 0, {.weight = 1}, "1/2 [CE(D, s v t^T) + CE(D, s t v^T)]", "InfoNCE: CLIP, arXiv 2103.00020"},
     [PUPIL_TERM_SIGMOID] = {"sigmoid", PUPIL_WANTS_BIAS, {.weight = 1},
@@ -19,9 +20,9 @@ const pupil_term_info pupil_term[PUPIL_TERMS] = {
     [PUPIL_TERM_FD] = {"fd", T | H, {.weight = 2000},
                        "mean over elements of (v' - V)^2, and of (t' - T)^2; sum: over dimensions, mean over rows",
                        "CLIP-KD, arXiv 2307.12732; MFD is the same of a masked image"},
-    [PUPIL_TERM_GD] = {"gd", T | H, {.weight = 1e8},
+    [PUPIL_TERM_GD] = {"gd", T | H, {.weight = 1},
                        "mean squared difference of the gradients of CE(D, c p k^T) w.r.t. p and k, student's and teacher's, for (p,k) = "
-                       "(v',t'), (t',v'); c the logit scale, as released its inverse",
+                       "(v',t'), (t',v'); c the logit scale, as released its inverse (and a weight of 1e8)",
                        "CLIP-KD, arXiv 2307.12732"},
     [PUPIL_TERM_AFD] = {"afd", T | PUPIL_WANTS_FUSION, {.weight = 1},
                         "1/2 [CE(D, c f g^T) + CE(D, c g f^T)], f = normalise(A [v; V] + a), g = normalise(E [t; T] + e)",
@@ -57,6 +58,7 @@ const pupil_term_info pupil_term[PUPIL_TERMS] = {
     [PUPIL_TERM_UDIST] = {"udist", T, {.weight = 1, .tau = 7, .sides = PUPIL_SIDES_IMAGE},
                           "2 KL(sm(c V V^T) || sm(c v v^T)), c = S / tau; sides text: of t, T", "DIME-FM, arXiv 2303.18232"},
 };
+/* clang-format on */
 #undef T
 #undef H
 

@@ -1,5 +1,5 @@
-/* driver.h: the loss's protocol as a step runs it, by several ranks that are objects of one process: rounds with a
- * gather after each, then gradients slot by slot. */
+/* driver.h: the loss's protocol as a step runs it, by several ranks that are objects of one process: rounds
+ * with a gather after each, then gradients slot by slot. */
 #ifndef PUPIL_TESTS_LOSS_DRIVER_H
 #define PUPIL_TESTS_LOSS_DRIVER_H
 
@@ -101,7 +101,8 @@ static inline void loss_run(loss_case *k, int64_t slots, int ranks)
             float *d[PUPIL_LOSS_STREAMS];
             for (int s = 0; s < PUPIL_LOSS_STREAMS; s++) {
                 d[s] = k->dstudent[s] + slot * rows * ds;
-                for (int64_t j = 0; j < rows * ds; j++) d[s][j] = s <= PUPIL_MAX(1, c.captions) ? NAN : 0; /* all of it is written */
+                for (int64_t j = 0; j < rows * ds; j++)
+                    d[s][j] = s <= PUPIL_MAX(1, c.captions) ? NAN : 0; /* all of it is written */
             }
             pupil_loss_grad(l[r], slot, &in, &p, &g, d, value);
             for (int t = 0; t < PUPIL_TERMS; t++) k->value[t] += value[t];

@@ -1,6 +1,6 @@
 /* The losses against the reference code's values and gradients (computed in float64 under autograd), over
- * slots: every group of the reference data. The tolerance of each is ten times what the reference code itself loses
- * in float32, as recorded beside the values. */
+ * slots: every group of the reference data. The tolerance of each is ten times what the reference code itself
+ * loses in float32, as recorded beside the values. */
 #include "../oracle_h5.h"
 
 #include "driver.h"
@@ -16,20 +16,83 @@ typedef struct {
     bool plain_heads;
 } reference;
 
-#define TASK(w) {PUPIL_TERM_TASK, {.weight = (w)}}
-#define CRD(w) {PUPIL_TERM_CRD, {.weight = (w)}}
-#define RAW(t) {t, {.weight = 1, .as_released = true}}
-#define FD(w) {PUPIL_TERM_FD, {.weight = (w)}}
-#define RKD(t, of, r) {{t, {.weight = 1, .raw = r, .sides = of}}}
-#define ENSEMBLE(w, s) {PUPIL_TERM_ENSEMBLE, {.weight = (w), .scale = (s)}}
-#define DIST(tau_, b, one) {{PUPIL_TERM_DIST, {.weight = 1, .tau = tau_, .beta = b, .gamma = b, .one_way = one}}}
-#define STD(w, one) {{PUPIL_TERM_LOGIT_STD, {.weight = w, .tau = 2, .one_way = one}}}
-#define HINTON(t, one) {{PUPIL_TERM_HINTON, {.weight = 1, .tau = t, .one_way = one}}}
+#define TASK(w)                                                                                              \
+    {                                                                                                        \
+        PUPIL_TERM_TASK,                                                                                     \
+        {                                                                                                    \
+            .weight = (w)                                                                                    \
+        }                                                                                                    \
+    }
+#define CRD(w)                                                                                               \
+    {                                                                                                        \
+        PUPIL_TERM_CRD,                                                                                      \
+        {                                                                                                    \
+            .weight = (w)                                                                                    \
+        }                                                                                                    \
+    }
+#define RAW(t)                                                                                               \
+    {                                                                                                        \
+        t,                                                                                                   \
+        {                                                                                                    \
+            .weight = 1, .as_released = true                                                                 \
+        }                                                                                                    \
+    }
+#define FD(w)                                                                                                \
+    {                                                                                                        \
+        PUPIL_TERM_FD,                                                                                       \
+        {                                                                                                    \
+            .weight = (w)                                                                                    \
+        }                                                                                                    \
+    }
+#define RKD(t, of, r)                                                                                        \
+    {                                                                                                        \
+        {                                                                                                    \
+            t,                                                                                               \
+            {                                                                                                \
+                .weight = 1, .raw = r, .sides = of                                                           \
+            }                                                                                                \
+        }                                                                                                    \
+    }
+#define ENSEMBLE(w, s)                                                                                       \
+    {                                                                                                        \
+        PUPIL_TERM_ENSEMBLE,                                                                                 \
+        {                                                                                                    \
+            .weight = (w), .scale = (s)                                                                      \
+        }                                                                                                    \
+    }
+#define DIST(tau_, b, one)                                                                                   \
+    {                                                                                                        \
+        {                                                                                                    \
+            PUPIL_TERM_DIST,                                                                                 \
+            {                                                                                                \
+                .weight = 1, .tau = tau_, .beta = b, .gamma = b, .one_way = one                              \
+            }                                                                                                \
+        }                                                                                                    \
+    }
+#define STD(w, one)                                                                                          \
+    {                                                                                                        \
+        {                                                                                                    \
+            PUPIL_TERM_LOGIT_STD,                                                                            \
+            {                                                                                                \
+                .weight = w, .tau = 2, .one_way = one                                                        \
+            }                                                                                                \
+        }                                                                                                    \
+    }
+#define HINTON(t, one)                                                                                       \
+    {                                                                                                        \
+        {                                                                                                    \
+            PUPIL_TERM_HINTON,                                                                               \
+            {                                                                                                \
+                .weight = 1, .tau = t, .one_way = one                                                        \
+            }                                                                                                \
+        }                                                                                                    \
+    }
 #define DISTANCE PUPIL_TERM_RKD_DISTANCE
-#define ANGLE PUPIL_TERM_RKD_ANGLE
+#define ANGLE    PUPIL_TERM_RKD_ANGLE
 #define OF_IMAGE PUPIL_SIDES_IMAGE
-#define OF_TEXT PUPIL_SIDES_TEXT
+#define OF_TEXT  PUPIL_SIDES_TEXT
 
+/* clang-format off */
 static const reference references[] = {
     {.group = "task_infonce", .terms = {TASK(1)}},
     {.group = "clipkd_released/task", .terms = {TASK(1)}},
@@ -84,9 +147,11 @@ static const reference references[] = {
     {.group = "hinton/tau4_clipkd_DistillKL_image_to_text", .terms = HINTON(4, true)},
 };
 
+/* clang-format on */
 static double worst_value, worst_gradient; /* as shares of what is allowed */
 
-static void compare(pupil_h5 *h, const char *group, const char *name, const float *got, int64_t n, double allowed)
+static void compare(pupil_h5 *h, const char *group, const char *name, const float *got, int64_t n,
+                    double allowed)
 {
     char *path = pupil_format("%s/d_%s", group, name);
     if (pupil_h5_has(h, path)) {
@@ -104,7 +169,8 @@ static void compare_scalar(pupil_h5 *h, const char *group, const char *name, dou
     char *path = pupil_format("%s/d_%s", group, name);
     if (pupil_h5_has(h, path)) {
         double want = h5_number(h, path);
-        CHECK(fabs(got - want) <= allowed + 1e-6 * fabs(want), "%s: %.9g, expected %.9g (allowed %.2g)", path, got, want, allowed);
+        CHECK(fabs(got - want) <= allowed + 1e-6 * fabs(want), "%s: %.9g, expected %.9g (allowed %.2g)", path,
+              got, want, allowed);
     }
     pupil_free(&path);
 }
@@ -113,7 +179,9 @@ static void compare_scalar(pupil_h5 *h, const char *group, const char *name, dou
 static const char *their_name(const char *ours)
 {
     ours += strlen("loss.");
-    return !strcmp(ours, "icl_scale") ? "cross_logit_scale" : !strcmp(ours, "fusion_scale") ? "fusion_logit_scale" : ours;
+    return !strcmp(ours, "icl_scale")      ? "cross_logit_scale"
+           : !strcmp(ours, "fusion_scale") ? "fusion_logit_scale"
+                                           : ours;
 }
 
 /* Bias and cross scales as given, heads as stored. */
@@ -123,16 +191,20 @@ static void load_tensors(loss_case *k, pupil_h5 *h)
         const char *name = their_name(k->info[i].name);
         char *path = pupil_format("inputs/params/%s", name);
         bool scalar = k->info[i].ndim == 0;
-        if (scalar) *k->tensor[i] = (float)(strcmp(name, "logit_bias") ? log(1 / 0.07) : h5_number(h, "inputs/logit_bias"));
+        if (scalar)
+            *k->tensor[i] =
+                (float)(strcmp(name, "logit_bias") ? log(1 / 0.07) : h5_number(h, "inputs/logit_bias"));
         else GOOD(pupil_h5_read(h, path, PUPIL_H5_F32, tensor_count(&k->info[i]), k->tensor[i]));
         pupil_free(&path);
     }
 }
 
-static void check_gradients(pupil_h5 *h, const reference *r, const loss_case *k, double allowed, double of_scalar)
+static void check_gradients(pupil_h5 *h, const reference *r, const loss_case *k, double allowed,
+                            double of_scalar)
 {
     static const char *const stream[] = {"student_image", "student_text", "student_text2"};
-    for (int s = 0; s < PUPIL_LOSS_STREAMS; s++) compare(h, r->group, stream[s], k->dstudent[s], k->c.batch * k->c.dim, allowed);
+    for (int s = 0; s < PUPIL_LOSS_STREAMS; s++)
+        compare(h, r->group, stream[s], k->dstudent[s], k->c.batch * k->c.dim, allowed);
     compare_scalar(h, r->group, "log_logit_scale", (double)k->dlog_scale, of_scalar);
     for (int i = 0; i < k->tensors; i++) {
         const char *name = their_name(k->info[i].name);
@@ -140,7 +212,8 @@ static void check_gradients(pupil_h5 *h, const reference *r, const loss_case *k,
         if (k->info[i].ndim) {
             compare(h, r->group, name, k->dtensor[i], n, allowed);
         } else { /* theirs is for the scale itself in both forms, ours for the parameter */
-            bool of_exp = strcmp(name, "logit_bias") && !k->c.term[r->terms[0].term].as_released && !r->plain_heads && !strstr(r->group, "released");
+            bool of_exp = strcmp(name, "logit_bias") && !k->c.term[r->terms[0].term].as_released &&
+                          !r->plain_heads && !strstr(r->group, "released");
             compare_scalar(h, r->group, name, (double)*k->dtensor[i] * (of_exp ? 0.07 : 1), of_scalar);
         }
     }
@@ -154,7 +227,8 @@ static void check_group(pupil_h5 *h, const json_t *batch, const reference *r, lo
     double want = h5_number(h, path), allowed = 10 * json_number_in(lost, "gradient_relative_l2") + 1e-6;
     double of_value = 10 * json_number_in(lost, "value_relative") + 1e-6,
            of_scalar = 10 * json_number_in(lost, "scalar_gradient_absolute") + 1e-6;
-    k.c.teachers = PUPIL_MAX(1, r->teachers), k.c.captions = PUPIL_MAX(1, r->captions), k.c.plain_heads = r->plain_heads;
+    k.c.teachers = PUPIL_MAX(1, r->teachers), k.c.captions = PUPIL_MAX(1, r->captions),
+    k.c.plain_heads = r->plain_heads;
     for (int i = 0; i < PUPIL_COUNT(r->terms); i++)
         if (r->terms[i].how.weight != 0) k.c.term[r->terms[i].term] = r->terms[i].how;
     for (int i = 0; i < k.c.teachers; i++)
@@ -195,7 +269,8 @@ static void check_batch(const char *name)
     pupil_h5 *h;
     GOOD(pupil_h5_open(path, &h));
     json_t *all = json_file(values);
-    static const char *const stream[] = {"image", "text", "text2"}, *const teacher[] = {"teacher", "teacher2"};
+    static const char *const stream[] = {"image", "text", "text2"}, *const teacher[] = {"teacher",
+                                                                                        "teacher2"};
     int64_t dims[8];
     loss_case k = {.c = {.teachers = 2}};
     pupil_loss_defaults(&k.c);
@@ -217,10 +292,13 @@ static void check_batch(const char *name)
     k.log_scale = (float)h5_number(h, "inputs/log_logit_scale");
     worst_value = worst_gradient = 0;
     check_complete(json_object_get(all, name));
-    for (int i = 0; i < PUPIL_COUNT(references); i++) check_group(h, json_object_get(all, name), &references[i], k);
-    print_message("%s: values off by at most %.2f of what is allowed, gradients by %.2f\n", name, worst_value, worst_gradient);
+    for (int i = 0; i < PUPIL_COUNT(references); i++)
+        check_group(h, json_object_get(all, name), &references[i], k);
+    print_message("%s: values off by at most %.2f of what is allowed, gradients by %.2f\n", name, worst_value,
+                  worst_gradient);
     for (int s = 0; s < PUPIL_LOSS_STREAMS; s++)
-        DROP((void *)(uintptr_t)k.in.student[s], (void *)(uintptr_t)k.in.teacher[0][s], (void *)(uintptr_t)k.in.teacher[1][s]);
+        DROP((void *)(uintptr_t)k.in.student[s], (void *)(uintptr_t)k.in.teacher[0][s],
+             (void *)(uintptr_t)k.in.teacher[1][s]);
     DROP(relative, path, values);
     json_decref(all);
     pupil_h5_close(&h);

@@ -116,6 +116,7 @@ typedef struct {
     pupil_lr_schedule lr_schedule;
     double lr_min;        /* what cosine and linear end at */
     double ema;           /* 0: none */
+    double patch_dropout; /* share of patches that the image tower does not see in training */
     pupil_strings freeze; /* parts of the model, see pupil_clip_freeze() */
     int64_t seed;
     bool recompute; /* recompute a slot's activations in backward instead of keeping them */

@@ -92,6 +92,8 @@ int pupil_arch_from_json(const char *path, pupil_arch *ret);
 void pupil_arch_to_json(const pupil_arch *a, pupil_buf *out);
 /** Hugging Face's config.json and preprocessor_config.json, for CLIP and SigLIP. PUPIL_EUSER naming what does not fit. */
 int pupil_arch_to_hf(const pupil_arch *a, pupil_buf *config, pupil_buf *preprocessor);
+/** Patches of a picture. */
+int64_t pupil_arch_patches(const pupil_arch *a);
 /** Multiply-add counts x2 of one forward pass: per image, and per caption of `tokens` tokens. */
 double pupil_arch_image_flops(const pupil_arch *a);
 double pupil_arch_text_flops(const pupil_arch *a, double tokens);
@@ -136,8 +138,12 @@ void pupil_weights_free(pupil_weights **w);
 /** out[n,embed_dim] = image features, projected, not normalised, of images[n,3,S,S] (normalised pixels). */
 void pupil_image_forward(const pupil_clip *c, pupil_weights *w, pupil_acts *a, pupil_scratch *s, const float *images,
                          int64_t n, float *out);
+/** The same of some patches alone: image i's are patch[i*kept] .. patch[(i+1)*kept-1], ascending, at the positions they have in
+ *  the whole grid (kept 0: all). A shorter sequence, so that much faster. Not for models with rotary positions. */
+void pupil_image_forward_patches(const pupil_clip *c, pupil_weights *w, pupil_acts *a, pupil_scratch *s, const float *images,
+                                 int64_t n, const int32_t *patch, int64_t kept, float *out);
 /** grads += d/dparams of what is not frozen (and of some that is); dimages[n,3,S,S] (may be NULL) = d/dimages, with nothing
- *  frozen. After forward with the same acts, over the flat
+ *  frozen and of all patches. After forward with the same acts, over the flat
  *  array params. */
 void pupil_image_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout,
                           float *grads, float *dimages);

@@ -53,6 +53,7 @@
     E(p ".train.lr_schedule", m.lr_schedule, "cosine", "cosine constant linear", 0, "how the learning rate goes from lr to lr_min after the warm-up"), \
     F(p ".train.lr_min", m.lr_min, "0", 0, 1e3, 0, "what cosine and linear end at"), \
     F(p ".train.ema", m.ema, "0", 0, 0.9999999, 0, "decay of a running average of the weights (0.9999), which is then the model that is scored and exported; 0: none"), \
+    F(p ".train.patch_dropout", m.patch_dropout, "0", 0, 0.999, 0, "share of the patches that training leaves out (0.75), drawn anew for each picture and epoch: a shorter sequence, so faster; teachers and scores see all"), \
     L(p ".train.freeze", m.freeze, 0, "parts that keep the weights they begin with: image, text, image.stem, image.blocks.0-5, image.head, text.blocks.3, logit_scale"), \
     F(p ".train.grad_clip_norm", m.grad_clip_norm, "1", 0, NO_MAX, 0, "largest global gradient norm; 0 does not clip"), \
     I(p ".train.seed", m.seed, "1", 0, BIG, 0, "seed of the initial weights and of the sample order"), \

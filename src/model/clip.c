@@ -137,6 +137,7 @@ void pupil_clip_free(pupil_clip **c)
     pupil_free(c);
 }
 
+int64_t pupil_arch_patches(const pupil_arch *a) { return clip_patches(a); }
 const pupil_arch *pupil_clip_arch(const pupil_clip *c) { return &c->arch; }
 pupil_table *pupil_clip_table(pupil_clip *c) { return &c->table; }
 double pupil_clip_scale(const pupil_clip *c, pupil_weights *w) { return exp((double)*weights_span(w, c->scale, 1)); }
@@ -187,6 +188,7 @@ pupil_acts *pupil_acts_new(const pupil_clip *c, int64_t batch, bool keep)
     side_new(&x->text, &c->text, batch * a->context, batch, keep);
     if (a->pool == PUPIL_POOL_MAP) pool_acts_new(&x->map, &c->map, rows, batch);
     x->patches = room(batch * clip_patches(a) * 3 * a->patch * a->patch);
+    x->patch = pupil_alloc((size_t)(batch * clip_patches(a)) * sizeof *x->patch);
     if (a->pre_norm) {
         x->pre = room(rows * a->image.width);
         x->pre_mean = room(rows);
@@ -203,6 +205,7 @@ void pupil_acts_free(pupil_acts **a)
     side_free(&(*a)->text);
     pool_acts_free(&(*a)->map);
     pupil_free(&(*a)->patches);
+    pupil_free(&(*a)->patch);
     pupil_free(&(*a)->pre);
     pupil_free(&(*a)->pre_mean);
     pupil_free(&(*a)->pre_rstd);

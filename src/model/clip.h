@@ -37,7 +37,9 @@ typedef struct {
 struct pupil_acts {
     side image, text;
     pool_acts map;
-    float *patches;                   /* [n*np, 3pp] */
+    float *patches;                   /* [n*np, 3pp], or of the patches kept alone */
+    int32_t *patch;                   /* [n, kept], where some are dropped */
+    int64_t kept;                     /* patches of each image that were seen */
     float *pre, *pre_mean, *pre_rstd; /* the stream before the norm ahead of the blocks */
     int32_t *ids;
 };

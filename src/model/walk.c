@@ -1,5 +1,5 @@
 /* walk.c: the two walks over a model's table, forward and backward.
- *   image: patches -> linear -> [class | patches] + positions -> (norm) -> blocks -> class row -> norm -> projection
+ *   image: patches (or some of them) -> linear -> [class | patches] + positions -> (norm) -> blocks -> class row -> norm -> projection
  *                                                              or: -> blocks -> norm -> attention pooling (-> projection)
  *   text:  token + position embedding -> blocks -> last row -> norm -> projection
  * Forward takes weights wherever they are; backward wants the flat array, and forward's activations. */
@@ -29,31 +29,54 @@ static void project_backward(const float *w, float *g, int64_t proj, int64_t bia
 }
 
 /* ---- image ---------------------------------------------------------------------------------------- */
+/* rows[n,kept,len] = the patches kept of rows[n,np,len], in place. */
+static void keep_patches(const pupil_acts *a, int64_t n, int64_t np, int64_t len)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < a->kept; j++)
+            memmove(a->patches + (i * a->kept + j) * len, a->patches + (i * np + a->patch[i * a->kept + j]) * len, (size_t)len * sizeof *a->patches);
+}
+
+/* x[rows of image i] += their positions, or (back) d/dpositions += x. */
+static void add_positions(const pupil_clip *c, const pupil_acts *a, int64_t i, const float *w, float *g, float *x, bool back)
+{
+    int64_t own = c->arch.class_token, width = c->arch.image.width, rows = a->kept + own;
+    bool all = a->kept == clip_patches(&c->arch);
+    for (int64_t r = 0; r < (all ? 1 : rows); r++) {
+        int64_t at = (r < own || all ? r : own + a->patch[i * a->kept + r - own]) * width, n = all ? rows * width : width;
+        if (back) pupil_add(g + at, x + r * width, n);
+        else pupil_add(x + r * width, w + at, n);
+    }
+}
+
 static void image_stem(const pupil_clip *c, const float *w, pupil_acts *a, pupil_scratch *s, const float *images, int64_t n)
 {
     const pupil_arch *arch = &c->arch;
-    int64_t width = arch->image.width, np = clip_patches(arch), tok = clip_tokens(arch), len = 3 * arch->patch * arch->patch;
+    int64_t width = arch->image.width, np = a->kept, tok = np + arch->class_token, len = 3 * arch->patch * arch->patch;
     pupil_patchify(a->patches, images, n, arch->image_size, arch->patch);
+    if (np < clip_patches(arch)) keep_patches(a, n, clip_patches(arch), len);
     pupil_linear_forward(s->patch_rows, a->patches, w + c->v_conv, c->v_conv_b < 0 ? NULL : w + c->v_conv_b, n * np, len, width);
     float *stream = a->image.t.block[0].x, *pre = arch->pre_norm ? a->pre : stream;
     for (int64_t i = 0; i < n; i++) {
         float *x = pre + i * tok * width;
         if (arch->class_token) memcpy(x, w + c->v_class, (size_t)width * sizeof *x);
         memcpy(x + (tok - np) * width, s->patch_rows + i * np * width, (size_t)(np * width) * sizeof *x);
-        pupil_add(x, w + c->v_pos, tok * width);
+        add_positions(c, a, i, w + c->v_pos, NULL, x, false);
     }
     if (arch->pre_norm)
         pupil_layernorm_forward(stream, a->pre_mean, a->pre_rstd, pre, w + c->v_pre_w, w + c->v_pre_b, n * tok, width, c->image.eps);
 }
 
-void pupil_image_forward(const pupil_clip *c, pupil_weights *weights, pupil_acts *a, pupil_scratch *s, const float *images,
-                         int64_t n, float *out)
+void pupil_image_forward_patches(const pupil_clip *c, pupil_weights *weights, pupil_acts *a, pupil_scratch *s, const float *images,
+                                 int64_t n, const int32_t *patch, int64_t kept, float *out)
 {
     const pupil_arch *arch = &c->arch;
-    int64_t width = arch->image.width, tok = clip_tokens(arch);
+    a->kept = kept ? kept : clip_patches(arch);
+    int64_t width = arch->image.width, tok = a->kept + arch->class_token;
     bool map = arch->pool == PUPIL_POOL_MAP;
     side *v = &a->image;
-    PUPIL_REQUIRE(n * tok <= v->t.rows);
+    PUPIL_REQUIRE(n * tok <= v->t.rows && (!kept || !arch->rope));
+    if (kept) memcpy(a->patch, patch, (size_t)(n * kept) * sizeof *patch);
     v->n = n;
     for (int64_t i = 0; i <= n; i++) v->cu[i] = (int32_t)(i * tok);
     for (int64_t i = 0; i < n; i++) v->pool[i] = (int32_t)(i * tok);
@@ -66,10 +89,16 @@ void pupil_image_forward(const pupil_clip *c, pupil_weights *weights, pupil_acts
     project(w, c->v_proj, c->v_proj_b, map ? a->map.out : v->norm, n, width, arch->embed_dim, out);
 }
 
+void pupil_image_forward(const pupil_clip *c, pupil_weights *weights, pupil_acts *a, pupil_scratch *s, const float *images,
+                         int64_t n, float *out)
+{
+    pupil_image_forward_patches(c, weights, a, s, images, n, NULL, 0, out);
+}
+
 static void image_stem_backward(const pupil_clip *c, const float *w, pupil_acts *a, pupil_scratch *s, float *g, float *dimages)
 {
     const pupil_arch *arch = &c->arch;
-    int64_t n = a->image.n, width = arch->image.width, np = clip_patches(arch), tok = clip_tokens(arch);
+    int64_t n = a->image.n, width = arch->image.width, np = a->kept, tok = np + arch->class_token;
     int64_t len = 3 * arch->patch * arch->patch;
     float *dpre = s->image.dx;
     if (arch->pre_norm) {
@@ -78,9 +107,9 @@ static void image_stem_backward(const pupil_clip *c, const float *w, pupil_acts 
                                  w + c->v_pre_w, n * tok, width, false);
     }
     for (int64_t i = 0; i < n; i++) {
-        const float *d = dpre + i * tok * width;
+        float *d = dpre + i * tok * width;
         if (arch->class_token) pupil_add(g + c->v_class, d, width);
-        pupil_add(g + c->v_pos, d, tok * width);
+        add_positions(c, a, i, NULL, g + c->v_pos, d, true);
         memcpy(s->patch_rows + i * np * width, d + (tok - np) * width, (size_t)(np * width) * sizeof *d);
     }
     pupil_linear_backward(NULL, g + c->v_conv, c->v_conv_b < 0 ? NULL : g + c->v_conv_b, s->patch_rows, a->patches, w + c->v_conv,
@@ -95,8 +124,8 @@ void pupil_image_backward(const pupil_clip *c, const float *params, pupil_acts *
 {
     const pupil_arch *arch = &c->arch;
     side *v = &a->image;
-    int64_t n = v->n, width = arch->image.width, rows = n * clip_tokens(arch), to = c->walk_to[0];
-    PUPIL_REQUIRE(!dimages || to == 0);
+    int64_t n = v->n, width = arch->image.width, rows = n * (a->kept + arch->class_token), to = c->walk_to[0];
+    PUPIL_REQUIRE(!dimages || (to == 0 && a->kept == clip_patches(arch)));
     if (to > c->image.layers + 1) return;
     bool map = arch->pool == PUPIL_POOL_MAP;
     const float *w = params + c->v_head.at;

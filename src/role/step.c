@@ -10,6 +10,7 @@
 #include "pupil/math.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static double lap(double *since)
@@ -34,6 +35,17 @@ static int load_teacher(trainer *t, int k, const int64_t *sample, int64_t n, int
     return 0;
 }
 
+static int ascending(const void *a, const void *b) { return *(const int32_t *)a - *(const int32_t *)b; }
+
+/* The patches that are seen of a sample in an epoch: the first of a permutation of its own. */
+static void draw_patches(const trainer *t, int64_t sample, int64_t epoch, int32_t *patch)
+{
+    uint64_t which = (uint64_t)(epoch * t->order.samples + sample), all = (uint64_t)pupil_arch_patches(&t->arch);
+    for (int64_t i = 0; i < t->kept; i++)
+        patch[i] = (int32_t)pupil_permute((uint64_t)t->c->seed, PUPIL_STREAM_PATCHES, which, all, (uint64_t)i);
+    qsort(patch, (size_t)t->kept, sizeof *patch, ascending);
+}
+
 static int load_slots(trainer *t)
 {
     int64_t epoch, pos = trainer_position(t, t->step, &epoch);
@@ -42,6 +54,7 @@ static int load_slots(trainer *t)
     for (int64_t k = 0; k < t->slots && r == 0; k++) {
         for (int64_t i = 0; i < t->rows; i++)
             sample[i] = pupil_order_sample(&t->order, epoch, pos + (t->first + k) * t->rows + i);
+        for (int64_t i = 0; i < t->rows && t->kept; i++) draw_patches(t, sample[i], epoch, t->patch + (k * t->rows + i) * t->kept);
         r = batch_views(&t->b[k], t->j, &t->arch, sample, t->rows);
         if (r == 0) r = batch_captions(&t->b[k], t->j, PUPIL_TRAIN, sample, t->rows);
         for (int i = 0; i < t->lc.teachers && r == 0; i++) r = load_teacher(t, i, sample, t->rows, k * t->rows);
@@ -54,7 +67,8 @@ static void forward_slot(trainer *t, int64_t k)
 {
     pupil_acts *a = t->acts[t->c->recompute ? 0 : k];
     int64_t at = k * t->rows * t->arch.embed_dim;
-    pupil_image_forward(t->clip, t->weights, a, t->scratch, t->b[k].images, t->rows, t->feat[0] + at);
+    pupil_image_forward_patches(t->clip, t->weights, a, t->scratch, t->b[k].images, t->rows,
+                                t->kept ? t->patch + k * t->rows * t->kept : NULL, t->kept, t->feat[0] + at);
     pupil_text_forward(t->clip, t->weights, a, t->scratch, t->b[k].ids, t->b[k].cu, t->rows, t->feat[1] + at);
 }
 

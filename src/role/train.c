@@ -86,6 +86,7 @@ static void comm_close(trainer *t)
     pupil_free(&t->range);
     pupil_free(&t->bytes);
     pupil_free(&t->chunk);
+    pupil_free(&t->patch);
     pupil_free(&t->value);
     for (int s = 0; s < 2; s++) {
         pupil_free(&t->feat[s]);
@@ -118,6 +119,7 @@ static void comm_open(trainer *t, pupil_comm *c)
     for (int64_t k = 0; k < nacts; k++) t->acts[k] = pupil_acts_new(t->clip, t->rows, true);
     t->b = pupil_alloc((size_t)(t->slots + 1) * sizeof *t->b);
     for (int64_t k = 0; k < t->slots; k++) batch_new(&t->b[k], t->tok, &t->arch, t->rows);
+    if (t->kept) t->patch = pupil_alloc((size_t)(own * t->kept) * sizeof *t->patch);
     for (int s = 0; s < 2; s++) {
         t->feat[s] = floats(own * t->arch.embed_dim);
         t->dfeat[s] = floats(t->rows * t->arch.embed_dim);
@@ -128,6 +130,8 @@ static void comm_open(trainer *t, pupil_comm *c)
 int trainer_freeze(const pupil_conf_train *c, const char *name, pupil_clip *clip)
 {
     for (int i = 0; i < c->freeze.n; i++) PUPIL_TRY(pupil_context(pupil_clip_freeze(clip, c->freeze.item[i]), "%s.train.freeze", name));
+    if (c->patch_dropout > 0 && pupil_clip_arch(clip)->rope)
+        return pupil_fail(PUPIL_EUSER, "%s.train.patch_dropout: not for a model with rotary positions", name);
     const pupil_table *t = pupil_clip_table(clip);
     for (int64_t i = 0; i < t->n; i++)
         if (!t->t[i].frozen) return 0;
@@ -187,6 +191,8 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
         t->averaged = floats(t->table->total);
     }
     t->order = job_order(j, (uint64_t)t->c->seed);
+    if (t->c->patch_dropout > 0)
+        t->kept = PUPIL_MAX((int64_t)1, (int64_t)((double)pupil_arch_patches(&t->arch) * (1 - t->c->patch_dropout)));
     if (r == 0 && t->order.samples < t->c->batch_size)
         r = pupil_fail(PUPIL_EUSER, "%s.train.batch_size is %lld, but there are only %lld training samples", t->name,
                        (long long)t->c->batch_size, (long long)t->order.samples);

@@ -44,6 +44,8 @@ struct trainer {
     pupil_acts **acts;          /* one a slot, or one alone when activations are recomputed */
     pupil_scratch *scratch;
     batch *b;                   /* one a slot */
+    int32_t *patch;             /* [own pairs, kept]: the patches seen */
+    int64_t kept;               /* 0: all are */
     float *feat[2], *dfeat[2];           /* [own pairs, dim]; dfeat: one slot */
     float *teacher[PUPIL_TEACHERS][2];   /* [own pairs, its dim] */
     double *value;              /* [slots of all][PUPIL_TERMS] */

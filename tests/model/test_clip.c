@@ -351,6 +351,82 @@ static void freezing(void **state)
     pupil_clip_free(&c);
 }
 
+/* The patches kept, as pictures of their own size with the positions that those patches have. */
+static void some_patches_alone(void **state)
+{
+    enum { N = 3, SIDE = 2, KEPT = SIDE * SIDE };
+    for (int k = 0; k < PUPIL_COUNT(tiny); k++) {
+        if (tiny[k].rope || tiny[k].image_size / tiny[k].patch < 3) continue;
+        pupil_arch small = tiny[k];
+        small.image_size = SIDE * small.patch;
+        world w;
+        world_new(&w, &tiny[k], N);
+        int64_t across = tiny[k].image_size / tiny[k].patch, np = across * across, p = tiny[k].patch, size = tiny[k].image_size,
+                own = tiny[k].class_token, width = tiny[k].image.width, side = SIDE * p;
+        int32_t patch[N * KEPT], all[N * 64];
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < KEPT; j++) patch[i * KEPT + j] = (int32_t)(j * (np - 1 - i) / (KEPT - 1));
+        for (int i = 0; i < N * np; i++) all[i] = (int32_t)(i % np);
+        pupil_clip *c = pupil_clip_new(&small);
+        const pupil_table *t = pupil_clip_table(c), *big = pupil_clip_table(w.c);
+        const char *pos = tiny[k].trunk_names ? "visual.trunk.pos_embed" : "visual.positional_embedding";
+        float *params = floats(t->total), *grads = floats(t->total), *want = floats(w.total), *got = floats(w.total), *image = floats(3 * side * side),
+              *out = floats(N * w.embed), *whole = floats(N * w.embed), *one = floats(w.embed);
+        pupil_weights *flat = pupil_weights_flat(params), *flat_big = pupil_weights_flat(w.fparams);
+        pupil_acts *a = pupil_acts_new(w.c, N, true), *b = pupil_acts_new(c, 1, true);
+        pupil_scratch *s = pupil_scratch_new(w.c, N), *u = pupil_scratch_new(c, 1);
+        pupil_image_forward(w.c, flat_big, a, s, w.fimages, N, whole);
+        pupil_image_forward_patches(w.c, flat_big, a, s, w.fimages, N, all, np, out);
+        assert_memory_equal(out, whole, (size_t)(N * w.embed) * sizeof *out);
+        pupil_image_forward_patches(w.c, flat_big, a, s, w.fimages, N, patch, KEPT, out);
+        pupil_image_backward(w.c, w.fparams, a, s, w.fcotangent[0], got, NULL);
+        for (int i = 0; i < N; i++) {
+            memset(grads, 0, (size_t)t->total * sizeof *grads);
+            for (int64_t n = 0; n < t->n; n++) { /* the same weights, and the positions of the patches kept */
+                const pupil_tensor *x = &t->t[n], *y = pupil_table_find(big, x->name);
+                bool is_pos = !strcmp(x->name, pos);
+                for (int64_t j = 0; j < x->count; j++) {
+                    int64_t row = j / width;
+                    int64_t from = is_pos && row >= own ? (own + patch[i * KEPT + row - own]) * width + j % width : j;
+                    params[x->offset + j] = w.fparams[y->offset + from];
+                }
+            }
+            for (int64_t ch = 0; ch < 3; ch++)
+                for (int64_t y = 0; y < side; y++)
+                    for (int64_t x = 0; x < side; x++) {
+                        int64_t q = patch[i * KEPT + y / p * SIDE + x / p];
+                        image[(ch * side + y) * side + x] =
+                            w.fimages[((i * 3 + ch) * size + q / across * p + y % p) * size + q % across * p + x % p];
+                    }
+            pupil_image_forward(c, flat, b, u, image, 1, one);
+            for (int64_t j = 0; j < w.embed; j++)
+                CHECK(fabsf(one[j] - out[i * w.embed + j]) < 2e-5f * (1 + fabsf(one[j])), "model %d, picture %d: %g, alone %g", k, i,
+                      (double)out[i * w.embed + j], (double)one[j]);
+            pupil_image_backward(c, params, b, u, w.fcotangent[0] + i * w.embed, grads, NULL);
+            for (int64_t n = 0; n < t->n; n++) {
+                const pupil_tensor *x = &t->t[n], *y = pupil_table_find(big, x->name);
+                bool is_pos = !strcmp(x->name, pos);
+                for (int64_t j = 0; j < x->count; j++) {
+                    int64_t row = j / width;
+                    int64_t to = is_pos && row >= own ? (own + patch[i * KEPT + row - own]) * width + j % width : j;
+                    want[y->offset + to] += grads[x->offset + j];
+                }
+            }
+        }
+        double *exact = to_doubles(want, w.total);
+        CHECK(relative_l2(got, exact, w.total) < 2e-5, "model %d: gradients are off by %g", k, relative_l2(got, exact, w.total));
+        DROP(params, grads, want, got, image, out, whole, one, exact);
+        pupil_weights_free(&flat);
+        pupil_weights_free(&flat_big);
+        pupil_acts_free(&a);
+        pupil_acts_free(&b);
+        pupil_scratch_free(&s);
+        pupil_scratch_free(&u);
+        pupil_clip_free(&c);
+        world_end(&w);
+    }
+}
+
 /* A causal tower's row does not see what follows: captions padded to the context give the same features. */
 static void packed_captions_equal_padded_ones(void **state)
 {
@@ -530,6 +606,7 @@ int main(void)
         cmocka_unit_test(features),
         cmocka_unit_test(gradients_of_every_tensor),
         cmocka_unit_test(freezing),
+        cmocka_unit_test(some_patches_alone),
         cmocka_unit_test(packed_captions_equal_padded_ones),
         cmocka_unit_test(keeping_activations_changes_no_bit),
         cmocka_unit_test(a_row_hardly_depends_on_the_batch),

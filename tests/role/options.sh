@@ -54,6 +54,7 @@ proven frozen --set student.train.freeze='[text.stem, text.blocks, image.stem, i
 kept still frozen '^(token_embedding|positional|transformer|visual.(class|pos|conv1|ln_pre)|visual.transformer.resblocks.0)'
 finish text 2 --set student.train.freeze='[text, logit_scale]'
 kept still text '^(token_embedding|positional|transformer|ln_final|text_projection|logit_scale)'
+proven patches --set student.train.patch_dropout=0.5
 proven linear --set student.train.lr_schedule=linear --set student.train.lr_min=1e-4
 code=0
 start wrong 1 --set student.train.freeze='[image.blocks.2]' || code=$?

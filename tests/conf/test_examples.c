@@ -40,7 +40,11 @@ static void accepted(void **state)
                    {"chained", PUPIL_MODE_CHAINED, PUPIL_SOURCE_SCENES},
                    {"students", PUPIL_MODE_STUDENTS, PUPIL_SOURCE_SCENES},
                    {"emoji", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET},
-                   {"emoji-full", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET}};
+                   {"emoji-full", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET},
+                   {"recipes/clip-kd", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET},
+                   {"recipes/tinyclip", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET},
+                   {"recipes/mobileclip", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET},
+                   {"recipes/open_clip-distill", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET}};
     for (int i = 0; i < PUPIL_COUNT(example); i++) {
         pupil_conf *a = load(example[i].name, NULL), *b = NULL;
         assert_int_equal(a->run.mode, example[i].mode);
@@ -88,6 +92,30 @@ static void models_can_be_made(void **state)
     }
 }
 
+/* Recipes of the literature are what they cite: sizes of the students, terms of the loss. */
+static void recipes(void **state)
+{
+    (void)state;
+    pupil_conf *kd = load("recipes/clip-kd", NULL), *tiny = load("recipes/tinyclip", NULL), *mobile = load("recipes/mobileclip", NULL),
+               *open_clip = load("recipes/open_clip-distill", NULL), *all[] = {kd, mobile, open_clip};
+    pupil_conf_model b32 = {.name = (char *)"ViT-B-32", .act = PUPIL_ACT_PRESET};
+    pupil_arch base, student;
+    for (int i = 0; i < PUPIL_COUNT(all); i++) GOOD(pupil_arch_from_conf(&all[i]->student.model, 49408, "student.model", &student));
+    GOOD(pupil_arch_from_conf(&b32, 49408, "teacher", &base));
+    GOOD(pupil_arch_like(&base, &tiny->student.model, "student.model", &student));
+    GOOD(pupil_inherit_check(&base, &student, "student.model"));
+    pupil_clip *c = pupil_clip_new(&student);
+    CHECK(llabs(pupil_clip_params(c, 0) - 39700000) < 500000, "the image tower has %lld parameters", (long long)pupil_clip_params(c, 0));
+    pupil_clip_free(&c);
+    assert_int_equal(student.text.layers, 6);
+    assert_true(kd->loss.task.weight == 1 && kd->loss.crd.weight == 1 && kd->loss.icl.weight == 1 && kd->loss.fd.weight == 2000);
+    assert_true(tiny->loss.task.weight == 0 && tiny->loss.affinity.weight == 1 && tiny->loss.affinity.scale == 50);
+    assert_true(mobile->loss.ensemble.weight == 1 && mobile->loss.ensemble.scale == 100 && mobile->more_teachers[0].cache);
+    assert_true(open_clip->loss.task.weight == 1 && open_clip->loss.affinity.weight == 1);
+    for (int i = 0; i < PUPIL_COUNT(all); i++) pupil_conf_free(&all[i]);
+    pupil_conf_free(&tiny);
+}
+
 static void presets(void **state)
 {
     (void)state;
@@ -120,6 +148,7 @@ int main(void)
         cmocka_unit_test(accepted),
         cmocka_unit_test(examples_share_the_cache),
         cmocka_unit_test(models_can_be_made),
+        cmocka_unit_test(recipes),
         cmocka_unit_test(presets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

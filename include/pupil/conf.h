@@ -187,6 +187,13 @@ typedef struct {
     int64_t retrieval_pairs;     /* at most so many held-out pairs, 0: all */
     int64_t sample_questions;    /* shown in the report */
     bool pixel_baseline;         /* nearest neighbour on pixels beside the model */
+    bool zero_shot;              /* classification by the texts of class names */
+    char *classnames, *templates, *subset; /* files: names and templates, one a line; indices; or NULL */
+    int64_t zero_shot_pictures;  /* at most so many held-out pictures, 0: all */
+    bool ranked;                 /* questions by ranking candidate answers */
+    pupil_strings ranked_templates; /* with {question} and {answer}; none: "Question: {question} Answer: {answer}" */
+    int64_t ranked_answers, ranked_questions; /* candidates of an open question; at most so many questions, 0: all */
+    bool diagnostics;            /* of the embeddings of held-out pairs */
 } pupil_conf_eval;
 
 typedef struct {

@@ -27,8 +27,10 @@ typedef struct {
     int64_t n;
     pupil_vqa_group *question_type, *answer_type; /* in order of first appearance, as the official dictionaries */
     int n_question_type, n_answer_type;
+    double *each; /* [n], 0 to 1 */
 } pupil_vqa_score;
-/** Score answer[i] for question i of the set; questions whose answer is NULL are left out. */
+/** Score answer[i] for question i of the set, by the rules of the set's format (see pupil_score_answers()); questions whose
+ *  answer is NULL are left out. */
 void pupil_vqa_score_set(const pupil_vqa_set *set, char *const *answer, pupil_vqa_score *ret);
 void pupil_vqa_score_free(pupil_vqa_score *s);
 /** Python's round(x, decimals), as vqaEval rounds (it uses 2): ties by the exact binary value. decimals <= 30. */
@@ -148,6 +150,9 @@ int pupil_probe_run(const pupil_probe_conf *c, const pupil_probe_data *train, co
 void pupil_majority_answers(const pupil_vqa_set *train, const pupil_answers *a, const pupil_vqa_set *test,
                             int32_t *ret_answer);
 
+/** The same for the k most frequent ones: ret[test->n][k], in descending order, -1 behind the last. */
+void pupil_frequent_answers(const pupil_vqa_set *train, const pupil_answers *a, const pupil_vqa_set *test, int k, int32_t *ret);
+
 /* ---- retrieval ------------------------------------------------------------------------------------ */
 typedef struct {
     double r1, r5, r10; /* fractions */
@@ -204,5 +209,40 @@ double pupil_alignment(const float *image, const float *text, int64_t n, int64_t
 double pupil_uniformity(const float *x, int64_t n, int64_t dim);
 /** exp(entropy of the singular values of the unit rows, as shares) (Roy & Vetterli, 2007; RankMe); 1 to min(n, dim). */
 double pupil_effective_rank(const float *x, int64_t n, int64_t dim);
+
+/* ---- rows of results --------------------------------------------------------------------------------- */
+/** One figure: "retrieval.square", "text_to_image_r1". */
+typedef struct {
+    char protocol[40], metric[40];
+    int64_t n;    /* questions, pictures, pairs */
+    double value; /* percentages as such, 0 to 100 */
+    bool has_interval;
+    pupil_interval interval;
+} pupil_row;
+typedef struct {
+    pupil_row *row;
+    int64_t n, cap;
+} pupil_rows;
+void pupil_rows_add(pupil_rows *r, const char *protocol, const char *metric, double value, int64_t n);
+/** 100 times the mean of x[n], with its bootstrap interval. */
+void pupil_rows_add_mean(pupil_rows *r, const char *protocol, const char *metric, const double *x, int64_t n, uint64_t seed);
+/** r1, r5, r10 (percent, with intervals), mean_rank and median_rank of 0-based ranks, their names behind `prefix`. */
+void pupil_rows_add_ranks(pupil_rows *r, const char *protocol, const char *prefix, const int64_t *rank, int64_t n, uint64_t seed);
+void pupil_rows_free(pupil_rows *r);
+/** Objects of one line each, to stand in a list: {"model", "protocol", "metric", "n", "value", "interval"}. */
+void pupil_rows_json(const pupil_rows *r, const char *model, const char *between, pupil_buf *out);
+/** Lines for a person, one a protocol. */
+void pupil_rows_text(const pupil_rows *r, pupil_buf *out);
+
+/** Where rows come from. A file of rows (results.jsonl) has one line a row: these fields and those above. */
+typedef struct {
+    const char *model, *model_digest, *data_digest, *split;
+    const char *key; /* digest of everything they depend on */
+    uint64_t seed;
+} pupil_rows_about;
+/** Add rows at the end of a file, all or none of them. */
+int pupil_rows_append(const char *path, const pupil_rows_about *a, const pupil_rows *r);
+/** The rows of this key; PUPIL_ENOTFOUND: none. Lines that are no rows are passed over. */
+int pupil_rows_read(const char *path, const char *key, pupil_rows *ret);
 
 #endif

@@ -2,6 +2,7 @@
  * figures agree to the last digit; the answer list, soft targets, and the majority baseline. */
 #include "groups.h"
 #include "normalize.h"
+#include "rules.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -40,18 +41,18 @@ double pupil_vqa_accuracy(const char *answer, char *const answers[ANNOTATORS])
 void pupil_vqa_score_set(const pupil_vqa_set *set, char *const *answer, pupil_vqa_score *ret)
 {
     groups question = {0}, kind = {0};
-    double sum = 0;
+    double sum = 0, *each = pupil_alloc((size_t)set->n * sizeof *each);
     int64_t n = 0;
     for (int64_t i = 0; i < set->n; i++) {
         const pupil_vqa_question *q = &set->q[i];
-        if (!answer[i]) continue;
-        double accuracy = pupil_vqa_accuracy(answer[i], q->answers);
-        n++;
+        if (!answer[i] || q->unbalanced) continue;
+        double accuracy = rule_score(set->format, q, answer[i]);
+        each[n++] = accuracy;
         sum += accuracy;
         groups_add(&question, q->question_type, accuracy);
         groups_add(&kind, q->answer_type, accuracy);
     }
-    *ret = (pupil_vqa_score){.overall = n ? 100 * sum / (double)n : 0, .n = n};
+    *ret = (pupil_vqa_score){.overall = n ? 100 * sum / (double)n : 0, .n = n, .each = each};
     ret->question_type = groups_finish(&question, &ret->n_question_type);
     ret->answer_type = groups_finish(&kind, &ret->n_answer_type);
 }
@@ -60,6 +61,7 @@ void pupil_vqa_score_free(pupil_vqa_score *s)
 {
     for (int k = 0; k < s->n_question_type; k++) pupil_free(&s->question_type[k].name);
     for (int k = 0; k < s->n_answer_type; k++) pupil_free(&s->answer_type[k].name);
+    pupil_free(&s->each);
     pupil_free(&s->question_type);
     pupil_free(&s->answer_type);
     *s = (pupil_vqa_score){0};
@@ -146,17 +148,20 @@ void pupil_answers_target(const pupil_answers *a, const pupil_vqa_question *q, f
     }
 }
 
-/* ---- the majority baseline ------------------------------------------------------------------------ */
-static int32_t most_frequent(const int64_t *count, int n)
+/* ---- frequent answers ------------------------------------------------------------------------------- */
+/* The k most frequent answers, ties to the lower index; -1 behind the last one seen. `count` is used up. */
+static void most_frequent(int64_t *count, int n, int k, int32_t *ret)
 {
-    int32_t best = 0;
-    for (int32_t k = 1; k < n; k++)
-        if (count[k] > count[best]) best = k;
-    return best;
+    for (int place = 0; place < k; place++) {
+        int32_t best = -1;
+        for (int32_t a = 0; a < n; a++)
+            if (count[a] > 0 && (best < 0 || count[a] > count[best])) best = a;
+        ret[place] = best;
+        if (best >= 0) count[best] = 0;
+    }
 }
 
-void pupil_majority_answers(const pupil_vqa_set *train, const pupil_answers *a, const pupil_vqa_set *test,
-                            int32_t *ret_answer)
+void pupil_frequent_answers(const pupil_vqa_set *train, const pupil_answers *a, const pupil_vqa_set *test, int k, int32_t *ret)
 {
     names type = {0};
     names_add(&type, ""); /* all types together, for types that training never saw */
@@ -164,20 +169,27 @@ void pupil_majority_answers(const pupil_vqa_set *train, const pupil_answers *a, 
     int64_t *count = pupil_alloc((size_t)type.n * (size_t)a->n * sizeof *count);
     for (int64_t i = 0; i < train->n; i++) {
         char *s = pupil_vqa_normalize(train->q[i].answer);
-        int k = pupil_answers_find(a, s), t = names_find(&type, train->q[i].question_type);
+        int at = pupil_answers_find(a, s), t = names_find(&type, train->q[i].question_type);
         pupil_free(&s);
-        if (k < 0) continue;
-        count[k]++;
-        if (t > 0) count[(int64_t)t * a->n + k]++;
+        if (at < 0) continue;
+        count[at]++;
+        if (t > 0) count[(int64_t)t * a->n + at]++;
     }
-    int32_t *best = pupil_alloc((size_t)type.n * sizeof *best);
+    int32_t *best = pupil_alloc((size_t)type.n * (size_t)k * sizeof *best);
     for (int t = 0; t < type.n; t++) {
-        best[t] = most_frequent(count + (int64_t)t * a->n, a->n);
-        if (a->n && count[(int64_t)t * a->n + best[t]] == 0) best[t] = best[0];
+        most_frequent(count + (int64_t)t * a->n, a->n, k, best + (int64_t)t * k);
+        if (best[(int64_t)t * k] < 0) memcpy(best + (int64_t)t * k, best, (size_t)k * sizeof *best);
     }
     for (int64_t i = 0; i < test->n; i++)
-        ret_answer[i] = best[PUPIL_MAX(names_find(&type, test->q[i].question_type), 0)];
+        memcpy(ret + i * k, best + (int64_t)PUPIL_MAX(names_find(&type, test->q[i].question_type), 0) * k, (size_t)k * sizeof *ret);
     pupil_free(&best);
     pupil_free(&count);
     names_free(&type);
+}
+
+void pupil_majority_answers(const pupil_vqa_set *train, const pupil_answers *a, const pupil_vqa_set *test,
+                            int32_t *ret_answer)
+{
+    pupil_frequent_answers(train, a, test, 1, ret_answer);
+    for (int64_t i = 0; i < test->n; i++) ret_answer[i] = PUPIL_MAX(ret_answer[i], 0);
 }

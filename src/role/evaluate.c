@@ -1,27 +1,11 @@
 /* evaluate.c: what the finished student knows. The VQA probe on frozen embeddings beside its baselines (question
- * only, image only, majority, pixel nearest neighbour, the teacher under the same protocol), and retrieval on held-out
- * pairs. All ranks embed; each probe is trained by one rank; the numbers do not depend on how many ranks there are.
- * What the teacher scored is kept in its folder, so it is computed once. */
-#include "results.h"
+ * only, image only, majority, pixel nearest neighbour, the teacher under the same protocol), retrieval on held-out
+ * pairs, and the protocols of score.c. All ranks embed; each probe is trained by one rank; the numbers do not depend on how
+ * many ranks there are. What the teacher scored is kept in its folder, so it is computed once. */
+#include "evaluate.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct {
-    float *image[2], *question[2]; /* [PUPIL_TRAIN], [PUPIL_TEST] */
-    int64_t dim;
-} features;
-
-typedef struct {
-    job *j;
-    asked q[2];
-    pupil_answers list;
-    float *target;
-    char **given[MOST_ANSWERERS]; /* answers of r.who[i] */
-    char name[PUPIL_TEACHERS][16]; /* of teachers */
-    int64_t *pair, n_pairs;
-    results r;
-} evaluation;
 
 static int by_value(const void *a, const void *b)
 {
@@ -32,8 +16,6 @@ static int by_value(const void *a, const void *b)
 static int ask(job *j, pupil_split split, int64_t most, asked *a)
 {
     PUPIL_TRY(pupil_vqa_open(j->data, split, &a->set));
-    if (a->set->format == PUPIL_VQA_MULTIPLE_CHOICE)
-        return pupil_fail(PUPIL_ENOTFOUND, "multiple-choice questions are read, but not scored yet");
     a->n = most > 0 ? PUPIL_MIN(most, a->set->n) : a->set->n;
     a->image = pupil_alloc((size_t)a->n * sizeof *a->image);
     a->row = pupil_alloc((size_t)a->n * sizeof *a->row);
@@ -58,25 +40,33 @@ static void asked_free(asked *a)
     pupil_free(&a->text);
 }
 
-static int embed_questions(evaluation *e, const embedder *m, features *f)
+int evaluation_embed(evaluation *e, scored *s, pupil_split split)
 {
-    f->dim = pupil_clip_arch(m->clip)->embed_dim;
-    for (int s = PUPIL_TRAIN; s <= PUPIL_TEST; s++) {
-        asked *a = &e->q[s];
-        f->image[s] = pupil_alloc((size_t)(a->n_images * f->dim) * sizeof(float));
-        f->question[s] = pupil_alloc((size_t)(a->n * f->dim) * sizeof(float));
-        PUPIL_TRY(embed_images(e->j, m, (pupil_split)s, a->image, a->n_images, f->image[s]));
-        PUPIL_TRY(embed_texts(e->j, m, a->text, a->n, f->question[s]));
+    asked *a = &e->q[split];
+    int64_t dim = pupil_clip_arch(s->m.clip)->embed_dim;
+    if (!s->image[split]) {
+        s->image[split] = pupil_alloc((size_t)(a->n_images * dim) * sizeof(float));
+        PUPIL_TRY(embed_images(e->j, &s->m, split, a->image, a->n_images, s->image[split]));
     }
     return 0;
 }
 
-static void features_free(features *f)
+static int embed_questions(evaluation *e, scored *m)
 {
-    for (int s = 0; s < 2; s++) {
-        pupil_free(&f->image[s]);
-        pupil_free(&f->question[s]);
+    int64_t dim = pupil_clip_arch(m->m.clip)->embed_dim;
+    for (int s = PUPIL_TRAIN; s <= PUPIL_TEST; s++) {
+        PUPIL_TRY(evaluation_embed(e, m, (pupil_split)s));
+        m->question[s] = pupil_alloc((size_t)(e->q[s].n * dim) * sizeof(float));
+        PUPIL_TRY(embed_texts(e->j, &m->m, e->q[s].text, e->q[s].n, m->question[s]));
     }
+    return 0;
+}
+
+void scored_free(scored *s)
+{
+    float **each[] = {&s->image[0], &s->image[1], &s->question[0], &s->question[1], &s->pairs.image, &s->pairs.text};
+    for (int i = 0; i < PUPIL_COUNT(each); i++) pupil_free(each[i]);
+    pupil_rows_free(&s->rows);
 }
 
 static void tick(void *name, int64_t done, int64_t of)
@@ -85,35 +75,38 @@ static void tick(void *name, int64_t done, int64_t of)
 }
 
 typedef struct {
-    const char *name;
-    const features *f; /* NULL: the pixel baseline */
+    const char *name, *protocol;
+    const scored *s; /* NULL: the pixel baseline */
     pupil_probe_inputs inputs;
 } probe;
 
 static int run_probe(evaluation *e, const probe *p, int32_t *answer)
 {
     const pupil_conf_eval *c = &e->j->conf->eval;
-    if (!p->f) return pixel_answers(e->j, &e->q[PUPIL_TRAIN], &e->q[PUPIL_TEST], &e->list, answer);
-    pupil_probe_conf pc = {.inputs = p->inputs, .dim = p->f->dim, .hidden = c->vqa_hidden, .epochs = c->vqa_epochs,
+    if (!p->s) return pixel_answers(e->j, &e->q[PUPIL_TRAIN], &e->q[PUPIL_TEST], &e->list, answer);
+    pupil_probe_conf pc = {.inputs = p->inputs, .dim = pupil_clip_arch(p->s->m.clip)->embed_dim, .hidden = c->vqa_hidden, .epochs = c->vqa_epochs,
                            .batch = PUPIL_MIN(c->vqa_batch, e->q[PUPIL_TRAIN].n), .lr = c->vqa_lr,
                            .seed = (uint64_t)e->j->conf->student.train.seed};
     pupil_probe_data d[2];
     for (int s = 0; s < 2; s++)
-        d[s] = (pupil_probe_data){p->f->image[s], p->f->question[s], e->q[s].row, e->q[s].n_images, e->q[s].n};
+        d[s] = (pupil_probe_data){p->s->image[s], p->s->question[s], e->q[s].row, e->q[s].n_images, e->q[s].n};
     return pupil_probe_run(&pc, &d[PUPIL_TRAIN], e->target, e->list.n, &d[PUPIL_TEST], answer, tick, (void *)(uintptr_t)p->name);
 }
 
-static void add_answers(evaluation *e, const char *name, const int32_t *index)
+/* rows: NULL: they are known already. */
+static void add_answers(evaluation *e, const char *name, const int32_t *index, const char *protocol, pupil_rows *rows)
 {
     int w = e->r.n_who++;
-    e->given[w] = pupil_alloc((size_t)e->q[PUPIL_TEST].n * sizeof(char *));
+    e->given[w] = pupil_alloc((size_t)e->q[PUPIL_TEST].set->n * sizeof(char *));
     for (int64_t i = 0; i < e->q[PUPIL_TEST].n; i++) e->given[w][i] = e->list.answer[index[i]];
     e->r.who[w] = (answerer){.name = name, .answer = e->given[w]};
-    pupil_vqa_score_set(e->q[PUPIL_TEST].set, e->given[w], &e->r.who[w].score);
+    pupil_vqa_score *score = &e->r.who[w].score;
+    pupil_vqa_score_set(e->q[PUPIL_TEST].set, e->given[w], score);
+    if (rows && job_leads(e->j)) pupil_rows_add_mean(rows, protocol, "accuracy", score->each, score->n, e->seed);
 }
 
 /* Probe k is trained by rank k mod size; everyone gets all answers. */
-static int run_probes(evaluation *e, const probe *p, int n)
+static int run_probes(evaluation *e, const probe *p, int n, pupil_rows *rows)
 {
     pupil_comm *c = e->j->world;
     size_t bytes = (size_t)e->q[PUPIL_TEST].n * sizeof(int32_t);
@@ -126,40 +119,80 @@ static int run_probes(evaluation *e, const probe *p, int n)
     r = pupil_agree(c, r);
     for (int k = 0; k < n && r == 0; k++) {
         r = pupil_bcast(c, answer[k], bytes, k % pupil_comm_size(c));
-        if (r == 0) add_answers(e, p[k].name, answer[k]);
+        if (r == 0) add_answers(e, p[k].name, answer[k], p[k].protocol, rows);
     }
     for (int k = 0; k < n; k++) pupil_free(&answer[k]);
     return r;
 }
 
-static int retrieve(evaluation *e, const embedder *m)
+int evaluation_probe(evaluation *e, scored *s, bool baselines)
 {
-    int64_t n = e->n_pairs, dim = pupil_clip_arch(m->clip)->embed_dim;
-    if (n == 0) return 0;
-    float *image = pupil_alloc((size_t)(n * dim) * sizeof *image), *text = pupil_alloc((size_t)(n * dim) * sizeof *text);
+    const probe probes[] = {{s->m.name, "vqa.probe", s, PUPIL_PROBE_FULL},
+                            {"question only", "vqa.question_only", s, PUPIL_PROBE_QUESTION},
+                            {"image only", "vqa.image_only", s, PUPIL_PROBE_IMAGE},
+                            {"pixel nearest neighbour", "vqa.pixels", NULL, PUPIL_PROBE_FULL}};
+    if (!e->r.test) return 0;
+    PUPIL_TRY(embed_questions(e, s));
+    PUPIL_TRY(run_probes(e, probes, baselines ? PUPIL_COUNT(probes) - !e->j->conf->eval.pixel_baseline : 1, &s->rows));
+    if (!baselines) return 0;
+    int32_t *index = pupil_alloc((size_t)e->q[PUPIL_TEST].set->n * sizeof *index);
+    pupil_majority_answers(e->q[PUPIL_TRAIN].set, &e->list, e->q[PUPIL_TEST].set, index);
+    add_answers(e, "majority", index, "vqa.majority", &s->rows);
+    pupil_free(&index);
+    return 0;
+}
+
+int evaluation_embed_pairs(evaluation *e, scored *s)
+{
+    int64_t dim = pupil_clip_arch(s->m.clip)->embed_dim, n = e->n_pairs;
+    size_t bytes = (size_t)(n * dim) * sizeof(float);
+    if (s->pairs.image) return 0;
+    s->pairs.image = pupil_alloc(bytes);
+    s->pairs.text = pupil_alloc(bytes);
+    s->pairs.dim = dim;
+    s->pairs.scale = pupil_clip_scale(s->m.clip, s->m.weights);
+    PUPIL_TRY(embed_images(e->j, &s->m, PUPIL_TEST, e->pair, n, s->pairs.image));
+    return embed_captions(e->j, &s->m, PUPIL_TEST, e->pair, n, s->pairs.text);
+}
+
+int evaluation_retrieve(evaluation *e, scored *s)
+{
+    static const char protocol[] = "retrieval.square";
+    int64_t n = e->n_pairs, *of_image = pupil_alloc((size_t)n * sizeof *of_image), *of_text = pupil_alloc((size_t)n * sizeof *of_text);
     ranker *k = &e->r.rank[e->r.n_rank];
-    int r = embed_images(e->j, m, PUPIL_TEST, e->pair, n, image);
-    if (r == 0) r = embed_captions(e->j, m, PUPIL_TEST, e->pair, n, text);
-    if (r == 0) r = pupil_retrieval_square(image, text, n, dim, &k->image_to_text, &k->text_to_image);
-    k->name = m->name;
-    e->r.n_rank += r == 0;
-    pupil_free(&image);
-    pupil_free(&text);
-    return r;
+    int r = n ? evaluation_embed_pairs(e, s) : 0;
+    if (r == 0 && n && job_leads(e->j)) {
+        r = pupil_retrieval_ranks(s->pairs.image, n, s->pairs.text, n, s->pairs.dim, e->pair, of_image, of_text);
+        *k = (ranker){.name = s->m.name, .image_to_text = pupil_recall_of(of_image, n), .text_to_image = pupil_recall_of(of_text, n)};
+        e->r.n_rank += r == 0;
+        pupil_rows_add_ranks(&s->rows, protocol, "image_to_text_", of_image, n, e->seed);
+        pupil_rows_add_ranks(&s->rows, protocol, "text_to_image_", of_text, n, e->seed);
+    }
+    pupil_free(&of_image);
+    pupil_free(&of_text);
+    return pupil_agree(e->j->world, r);
 }
 
 /* ---- what the teacher scored, kept beside it ---- */
 
-/* Everything the teacher's answers depend on. */
-static void teacher_key(const evaluation *e, const job_teacher *t, char hex[65])
+/* Everything that scores depend on, but for the model. */
+static void digest_protocols(const evaluation *e, char hex[65])
 {
     pupil_buf b = {0};
     pupil_conf_print_section(e->j->conf, "eval", &b);
-    pupil_buf_printf(&b, "%s %s %s seed %lld\n", t->digest, e->j->data_digest, e->j->tok_digest,
-                     (long long)e->j->conf->student.train.seed);
+    score_classes_text(&e->classes, &b);
+    pupil_buf_printf(&b, "%s %s seed %llu\n", e->j->data_digest, e->test_digest, (unsigned long long)e->seed);
     for (int s = 0; s < 2; s++)
         for (int64_t i = 0; i < e->q[s].n; i++) pupil_buf_printf(&b, "%s\n%s\n", e->q[s].text[i], e->q[s].set->q[i].answer);
     pupil_buf_printf(&b, "pairs %lld\n", (long long)e->n_pairs);
+    pupil_sha256_of(b.s, b.len, hex);
+    pupil_buf_free(&b);
+}
+
+void evaluation_key(const evaluation *e, const char *weights, const char *tokenizer, const char *part, char hex[65])
+{
+    pupil_buf b = {0};
+    pupil_buf_printf(&b, "2 %s %s %s %s\n", part, weights, tokenizer, e->digest);
     pupil_sha256_of(b.s, b.len, hex);
     pupil_buf_free(&b);
 }
@@ -192,100 +225,151 @@ static bool recall_lines(evaluation *e, const char *name, char **save)
         ok = at >= 0;
         if (ok) index[i] = at;
     }
-    if (ok) add_answers(e, name, index);
+    if (ok) add_answers(e, name, index, NULL, NULL);
     pupil_free(&index);
     return ok;
 }
 
-/* evaluation.txt begins with the key. False where it is missing or of another key. */
-static bool recall_teacher(evaluation *e, const job_teacher *t, const char *name)
+/* Embeddings of the held-out pairs, which further students are compared with. */
+static int recall_pairs(const evaluation *e, const job_teacher *t, const char *key, scored *s)
 {
-    char key[65], *path = pupil_join(t->dir, "evaluation.txt"), *save = NULL, *text = NULL;
-    teacher_key(e, t, key);
-    bool ok = pupil_read_file(path, 0, &text, NULL) == 0;
+    char *path = pupil_join(t->dir, "evaluation.h5"), *of = NULL;
+    int64_t dim = t->arch.embed_dim, n = e->n_pairs * dim;
+    pupil_h5 *h = NULL;
+    int r = pupil_exists(path) ? pupil_h5_open(path, &h) : PUPIL_ENOTFOUND;
+    if (r == 0) r = pupil_h5_read_text(h, "key", &of);
+    if (r == 0 && strcmp(of, key) != 0) r = PUPIL_EMISMATCH;
+    if (r == 0) {
+        s->pairs.image = pupil_alloc((size_t)n * sizeof(float));
+        s->pairs.text = pupil_alloc((size_t)n * sizeof(float));
+        s->pairs.dim = dim;
+        r = pupil_h5_read(h, "image", PUPIL_H5_F32, n, s->pairs.image);
+    }
+    if (r == 0) r = pupil_h5_read(h, "logit_scale", PUPIL_H5_F64, 1, &s->pairs.scale);
+    if (r == 0) r = pupil_h5_read(h, "text", PUPIL_H5_F32, n, s->pairs.text);
+    if (h) pupil_h5_close(&h);
     pupil_free(&path);
+    pupil_free(&of);
+    return r;
+}
+
+static int remember_pairs(const evaluation *e, const job_teacher *t, const char *key, const scored *s)
+{
+    char *path = pupil_join(t->dir, "evaluation.h5"), *part = pupil_format("%s.part", path);
+    const int64_t shape[] = {e->n_pairs, s->pairs.dim};
+    pupil_h5 *h = NULL;
+    int r = pupil_h5_create(part, &h);
+    if (r == 0) r = pupil_h5_write_text(h, "key", key);
+    if (r == 0) r = pupil_h5_write(h, "logit_scale", PUPIL_H5_F64, 0, NULL, &s->pairs.scale);
+    if (r == 0) r = pupil_h5_write(h, "image", PUPIL_H5_F32, 2, shape, s->pairs.image);
+    if (r == 0) r = pupil_h5_write(h, "text", PUPIL_H5_F32, 2, shape, s->pairs.text);
+    int closed = h ? pupil_h5_close(&h) : 0;
+    if (r == 0) r = closed;
+    if (r == 0) r = pupil_publish(part, path);
+    if (r < 0) remove(part);
+    pupil_free(&path);
+    pupil_free(&part);
+    return r;
+}
+
+/* evaluation.txt begins with the key; evaluation.jsonl holds rows of it. False where one is missing or of another key. */
+static bool recall_teacher(evaluation *e, const job_teacher *t, const char *key, scored *s)
+{
+    char *path = pupil_join(t->dir, "evaluation.txt"), *rows = pupil_join(t->dir, "evaluation.jsonl"), *save = NULL, *text = NULL;
+    bool ok = pupil_read_file(path, 0, &text, NULL) == 0;
     char *line = ok ? strtok_r(text, "\n", &save) : NULL;
-    ok = line && !strcmp(line, key) && recall_lines(e, name, &save);
+    ok = line && !strcmp(line, key) && pupil_rows_read(rows, key, &s->rows) == 0;
+    ok = ok && (e->n_pairs == 0 || recall_pairs(e, t, key, s) == 0) && recall_lines(e, s->m.name, &save);
+    pupil_free(&path);
+    pupil_free(&rows);
     pupil_free(&text);
     return ok;
 }
 
-static int remember_teacher(const evaluation *e, const job_teacher *t)
+static int remember_teacher(const evaluation *e, const job_teacher *t, const char *key, const scored *s)
 {
-    char key[65], *path = pupil_join(t->dir, "evaluation.txt");
+    char *path = pupil_join(t->dir, "evaluation.txt"), *rows = pupil_join(t->dir, "evaluation.jsonl");
     pupil_buf b = {0};
-    teacher_key(e, t, key);
     pupil_buf_printf(&b, "%s\n", key);
     if (e->n_pairs) {
         recall_text(&b, &e->r.rank[e->r.n_rank - 1].image_to_text);
         recall_text(&b, &e->r.rank[e->r.n_rank - 1].text_to_image);
     }
     for (int64_t i = 0; e->r.test && i < e->q[PUPIL_TEST].n; i++) pupil_buf_printf(&b, "%s\n", e->given[e->r.n_who - 1][i]);
-    int r = pupil_write_file(path, b.s, b.len);
+    int r = e->n_pairs ? remember_pairs(e, t, key, s) : 0;
+    if (r == 0) r = pupil_rows_append(rows, &(pupil_rows_about){t->dir, t->digest, e->test_digest, "test", key, e->seed}, &s->rows);
+    if (r == 0) r = pupil_write_file(path, b.s, b.len);
     pupil_free(&path);
+    pupil_free(&rows);
     pupil_buf_free(&b);
     return r;
 }
 
-static int ask_teacher(evaluation *e, const job_teacher *t, const char *name)
+/* ---- one model ---------------------------------------------------------------------------------------- */
+static int score_all(evaluation *e, scored *s, bool student)
+{
+    char *predictions = student ? pupil_join(e->j->conf->run.dir, "vqa_zero_shot_results.json") : NULL;
+    int r = evaluation_probe(e, s, student);
+    if (r == 0) r = score_ranked_answers(e, s, predictions);
+    if (r == 0) r = score_classes(e, s);
+    if (r == 0) r = evaluation_retrieve(e, s);
+    if (r == 0) r = score_captions(e, s);
+    if (r == 0) score_embedding(e, s);
+    pupil_free(&predictions);
+    return r;
+}
+
+static int ask_teacher(evaluation *e, const job_teacher *t, scored *s)
 {
     job *j = e->j;
     int ranked = e->r.n_rank;
-    int64_t known = job_leads(j) ? recall_teacher(e, t, name) : 0;
+    char key[65];
+    evaluation_key(e, t->digest, t->tok_digest, "all", key);
+    int64_t known = job_leads(j) ? recall_teacher(e, t, key, s) : 0;
     PUPIL_TRY(pupil_max(j->world, &known, 1));
     if (known) return 0; /* rank 0 alone writes results */
     e->r.n_rank = ranked;
+    const char *name = s->m.name;
+    scored_free(s);
     pupil_clip *clip = pupil_clip_new(&t->arch);
-    embedder m = {clip, NULL, t->tok, name};
-    features f = {0};
-    int r = pupil_agree(j->world, pupil_model_dir_open(t->dir, clip, &m.weights));
-    if (r == 0 && e->r.test) r = embed_questions(e, &m, &f);
-    if (r == 0 && e->r.test) r = run_probes(e, &(probe){name, &f, PUPIL_PROBE_FULL}, 1);
-    if (r == 0) r = retrieve(e, &m);
-    if (r == 0 && job_leads(j)) r = remember_teacher(e, t);
-    features_free(&f);
-    pupil_weights_free(&m.weights);
+    *s = (scored){.m = {clip, NULL, t->tok, name}};
+    int r = pupil_agree(j->world, pupil_model_dir_open(t->dir, clip, &s->m.weights));
+    if (r == 0) r = score_all(e, s, false);
+    if (r == 0 && job_leads(j)) r = remember_teacher(e, t, key, s);
+    pupil_weights_free(&s->m.weights);
     pupil_clip_free(&clip);
     return pupil_agree(j->world, r);
 }
 
-static int ask_student(evaluation *e, const embedder *m)
+/* ---- what is asked -------------------------------------------------------------------------------------- */
+static int open_list(evaluation *e)
 {
-    features f = {0};
-    int r = 0;
-    if (e->r.test) {
-        const probe probes[] = {{"student", &f, PUPIL_PROBE_FULL}, {"question only", &f, PUPIL_PROBE_QUESTION}, {"image only", &f, PUPIL_PROBE_IMAGE},
-                                {"pixel nearest neighbour", NULL, PUPIL_PROBE_FULL}};
-        r = embed_questions(e, m, &f);
-        if (r == 0) r = run_probes(e, probes, PUPIL_COUNT(probes) - !e->j->conf->eval.pixel_baseline);
-        int32_t *index = pupil_alloc((size_t)e->q[PUPIL_TEST].n * sizeof *index);
-        pupil_majority_answers(e->q[PUPIL_TRAIN].set, &e->list, e->q[PUPIL_TEST].set, index);
-        if (r == 0) add_answers(e, "majority", index);
-        pupil_free(&index);
-    }
-    if (r == 0) r = retrieve(e, m);
-    features_free(&f);
-    return r;
+    const pupil_conf_eval *c = &e->j->conf->eval;
+    const asked *train = &e->q[PUPIL_TRAIN];
+    pupil_answers_build(train->set, (int)c->vqa_answers_min, &e->list);
+    if (!c->vqa) return 0;
+    if (e->list.n < 2) return pupil_fail(PUPIL_EUSER, "VQA: fewer than two answers are seen %lld times; lower eval.vqa.answers_min", (long long)c->vqa_answers_min);
+    e->target = pupil_alloc((size_t)(train->n * e->list.n) * sizeof *e->target);
+    for (int64_t i = 0; i < train->n; i++) pupil_answers_target(&e->list, &train->set->q[i], e->target + i * e->list.n);
+    e->r.test = e->q[PUPIL_TEST].set;
+    e->r.n_answers = e->list.n;
+    return 0;
 }
 
+/* Held-out questions, and those of training where there are some; multiple choice needs none. */
 static int open_questions(evaluation *e)
 {
     const pupil_conf_eval *c = &e->j->conf->eval;
-    int r = c->vqa ? ask(e->j, PUPIL_TRAIN, c->vqa_train_questions, &e->q[PUPIL_TRAIN]) : PUPIL_ENOTFOUND;
-    if (r == 0) r = ask(e->j, PUPIL_TEST, 0, &e->q[PUPIL_TEST]);
+    if (!c->vqa && !c->ranked) return 0;
+    int r = ask(e->j, PUPIL_TEST, 0, &e->q[PUPIL_TEST]);
+    bool choices = r == 0 && e->q[PUPIL_TEST].set->format == PUPIL_VQA_MULTIPLE_CHOICE;
+    if (choices) return 0;
+    if (r == 0) r = ask(e->j, PUPIL_TRAIN, c->vqa_train_questions, &e->q[PUPIL_TRAIN]);
     if (r == PUPIL_ENOTFOUND) {
         if (c->vqa) pupil_info("vqa      left out: %s", pupil_reason());
         return 0;
     }
-    PUPIL_TRY(r);
-    pupil_answers_build(e->q[PUPIL_TRAIN].set, (int)c->vqa_answers_min, &e->list);
-    if (e->list.n < 2) return pupil_fail(PUPIL_EUSER, "VQA: fewer than two answers are seen %lld times; lower eval.vqa.answers_min", (long long)c->vqa_answers_min);
-    e->target = pupil_alloc((size_t)(e->q[PUPIL_TRAIN].n * e->list.n) * sizeof *e->target);
-    for (int64_t i = 0; i < e->q[PUPIL_TRAIN].n; i++)
-        pupil_answers_target(&e->list, &e->q[PUPIL_TRAIN].set->q[i], e->target + i * e->list.n);
-    e->r.test = e->q[PUPIL_TEST].set;
-    e->r.n_answers = e->list.n;
-    return 0;
+    return r < 0 ? r : open_list(e);
 }
 
 static void open_pairs(evaluation *e)
@@ -298,38 +382,93 @@ static void open_pairs(evaluation *e)
     e->r.pairs = e->n_pairs;
 }
 
+int evaluation_open(evaluation *e)
+{
+    e->seed = (uint64_t)e->j->conf->student.train.seed;
+    int r = open_questions(e);
+    if (r == 0) r = score_classes_open(e);
+    if (r == 0 && job_leads(e->j) && pupil_dataset_count(e->j->data, PUPIL_TEST))
+        r = pupil_dataset_digest(e->j->data, PUPIL_TEST, e->test_digest);
+    PUPIL_TRY(pupil_agree(e->j->world, r));
+    PUPIL_TRY(pupil_bcast(e->j->world, e->test_digest, sizeof e->test_digest, 0));
+    open_pairs(e);
+    digest_protocols(e, e->digest);
+    return 0;
+}
+
+void evaluation_close(evaluation *e)
+{
+    for (int i = 0; i < e->r.n_who; i++) {
+        pupil_vqa_score_free(&e->r.who[i].score);
+        pupil_free(&e->given[i]);
+    }
+    for (int s = 0; s < 2; s++) asked_free(&e->q[s]);
+    score_classes_close(&e->classes);
+    pupil_answers_free(&e->list);
+    pupil_free(&e->target);
+    pupil_free(&e->pair);
+}
+
+/* ---- the end of a run ------------------------------------------------------------------------------------- */
+static int score_teachers(evaluation *e, scored *student, pupil_buf *rows)
+{
+    job *j = e->j;
+    int r = 0;
+    for (int k = 0; k < j->teachers && r == 0; k++) {
+        const job_teacher *t = &j->teacher[k];
+        snprintf(e->name[k], sizeof e->name[k], k ? "teacher %d" : "teacher", k + 1);
+        scored s = {.m = {.name = e->name[k]}};
+        if (t->there) r = ask_teacher(e, t, &s);
+        else if (t->imported)
+            pupil_info("%s  its embeddings were imported, so it is not scored here (give its folder, too, to have it scored)", e->name[k]);
+        if (r == 0 && t->there) score_against(e, student, &s, e->name[k]);
+        if (s.rows.n) pupil_buf_puts(rows, ",\n  ");
+        pupil_rows_json(&s.rows, e->name[k], ",\n  ", rows);
+        scored_free(&s);
+    }
+    return r;
+}
+
+static int write_all(evaluation *e, const scored *student, const pupil_buf *teachers)
+{
+    job *j = e->j;
+    char weights[65], key[65], *path = pupil_join(j->conf->run.dir, "results.jsonl");
+    pupil_buf rows = {0};
+    pupil_rows_json(&student->rows, "student", ",\n  ", &rows);
+    if (teachers->len) pupil_buf_puts(&rows, rows.len ? teachers->s : teachers->s + 1);
+    e->r.rows = rows.s;
+    int r = pupil_model_dir_digest(j->conf->run.dir, weights);
+    if (r == 0) {
+        evaluation_key(e, weights, j->tok_digest, "all", key);
+        pupil_rows known = {0};
+        if (student->rows.n && pupil_rows_read(path, key, &known) < 0)
+            r = pupil_rows_append(path, &(pupil_rows_about){"student", weights, e->test_digest, "test", key, e->seed}, &student->rows);
+        pupil_rows_free(&known);
+    }
+    if (r == 0) r = results_write(j, &e->r);
+    results_say(&e->r);
+    pupil_buf_free(&rows);
+    pupil_free(&path);
+    return r;
+}
+
 int evaluate(job *j, const pupil_clip *student, pupil_weights *weights)
 {
     evaluation e = {.j = j};
-    int r = pupil_agree(j->world, open_questions(&e));
-    if (r == 0) {
-        open_pairs(&e);
-        r = ask_student(&e, &(embedder){student, weights, j->tok, "student"});
-    }
-    for (int k = 0; k < j->teachers && r == 0; k++) {
-        const job_teacher *t = &j->teacher[k];
-        snprintf(e.name[k], sizeof e.name[k], k ? "teacher %d" : "teacher", k + 1);
-        if (t->there) r = ask_teacher(&e, t, e.name[k]);
-        else if (t->imported)
-            pupil_info("%s  its embeddings were imported, so it is not scored here (give its folder, too, to have it scored)", e.name[k]);
-    }
+    scored s = {.m = {student, weights, j->tok, "student"}};
+    pupil_buf teachers = {0};
+    int r = evaluation_open(&e);
+    if (r == 0) r = score_all(&e, &s, true);
+    if (r == 0) r = score_teachers(&e, &s, &teachers);
     if (r == 0 && job_leads(j) && e.n_pairs && j->conf->eval.pixel_baseline) {
         ranker *k = &e.r.rank[e.r.n_rank++];
         *k = (ranker){.name = "pixel nearest neighbour", .r1_only = true};
         r = pixel_retrieval(j, e.n_pairs, &k->image_to_text.r1);
     }
     r = pupil_agree(j->world, r);
-    if (r == 0 && job_leads(j)) {
-        r = results_write(j, &e.r);
-        results_say(&e.r);
-    }
-    for (int i = 0; i < e.r.n_who; i++) {
-        pupil_vqa_score_free(&e.r.who[i].score);
-        pupil_free(&e.given[i]);
-    }
-    for (int s = 0; s < 2; s++) asked_free(&e.q[s]);
-    pupil_answers_free(&e.list);
-    pupil_free(&e.target);
-    pupil_free(&e.pair);
+    if (r == 0 && job_leads(j)) r = write_all(&e, &s, &teachers);
+    pupil_buf_free(&teachers);
+    scored_free(&s);
+    evaluation_close(&e);
     return pupil_agree(j->world, r);
 }

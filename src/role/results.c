@@ -103,21 +103,39 @@ static int samples_json(const job *j, const results *r, pupil_buf *b)
     return code;
 }
 
-static int write_predictions(const job *j, const results *r)
+/* Ids are text where the data set's own are (VizWiz: the picture's name; GQA), else numbers where they can be. */
+static void prediction(pupil_buf *b, pupil_vqa_format f, const pupil_vqa_question *q, const char *answer)
 {
-    const answerer *student = who(r, "student");
+    bool vizwiz = f == PUPIL_VQA_VIZWIZ, gqa = f == PUPIL_VQA_GQA;
+    size_t n = strlen(q->id);
+    bool number = !vizwiz && !gqa && n && n <= 18 && strspn(q->id, "0123456789") == n && (q->id[0] != '0' || n == 1);
+    pupil_buf_printf(b, "{\"%s\": ", vizwiz ? "image" : gqa ? "questionId" : "question_id");
+    if (number) pupil_buf_puts(b, q->id);
+    else pupil_buf_json(b, q->id);
+    pupil_buf_printf(b, ", \"%s\": ", gqa ? "prediction" : "answer");
+    pupil_buf_json(b, answer);
+    pupil_buf_puts(b, "}");
+}
+
+int results_predictions(const char *path, const pupil_vqa_set *set, char *const *answer, int64_t n)
+{
     pupil_buf b = {0};
     pupil_buf_puts(&b, "[");
-    for (int64_t i = 0; i < r->test->n; i++) {
-        pupil_buf_printf(&b, "%s{\"question_id\": %lld, \"answer\": ", i ? ",\n" : "", (long long)r->test->q[i].question_id);
-        pupil_buf_json(&b, student->answer[i]);
-        pupil_buf_puts(&b, "}");
+    for (int64_t i = 0; i < n; i++) {
+        pupil_buf_puts(&b, i ? ",\n" : "");
+        prediction(&b, set->format, &set->q[i], answer[i]);
     }
     pupil_buf_puts(&b, "]\n");
-    char *path = pupil_join(j->conf->run.dir, "vqa_results.json");
     int code = pupil_write_file(path, b.s, b.len);
-    pupil_free(&path);
     pupil_buf_free(&b);
+    return code;
+}
+
+static int write_predictions(const job *j, const results *r)
+{
+    char *path = pupil_join(j->conf->run.dir, "vqa_results.json");
+    int code = results_predictions(path, r->test, who(r, "student")->answer, r->test->n);
+    pupil_free(&path);
     return code;
 }
 
@@ -137,6 +155,7 @@ int results_write(const job *j, const results *r)
         pupil_buf_puts(&b, ",\n ");
         retrieval_json(&b, r);
     }
+    if (r->rows) pupil_buf_printf(&b, ",\n \"scores\": [\n  %s]", r->rows);
     pupil_buf_puts(&b, "}\n");
     char *path = pupil_join(j->conf->run.dir, "eval.json");
     if (code == 0) code = pupil_write_file(path, b.s, b.len);

@@ -43,10 +43,13 @@ typedef struct {
     ranker rank[MOST_RANKERS];
     int n_rank;
     int64_t pairs;
+    const char *rows; /* JSON objects for a list, or NULL */
 } results;
 
 /* eval.json, vqa_results.json and samples/ in the run directory; one rank. */
 int results_write(const job *j, const results *r);
+/* Answers to the first n questions of a set in its official results format. */
+int results_predictions(const char *path, const pupil_vqa_set *set, char *const *answer, int64_t n);
 /* The lines a person reads at the end. */
 void results_say(const results *r);
 

@@ -26,7 +26,7 @@ run four-chained 4 --set run.mode=chained
 run recompute 2 --set student.train.recompute=true
 bad=0
 for name in two-split three-split four-split two-chained four-chained recompute; do
-  for file in teacher/model.safetensors model.safetensors eval.json; do
+  for file in teacher/model.safetensors model.safetensors eval.json results.jsonl vqa_zero_shot_results.json; do
     want=$(sum one $file)
     have=$(sum "$name" $file)
     if [ "$want" = "$have" ]; then

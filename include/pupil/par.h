@@ -24,6 +24,8 @@ void pupil_par_set_timeout(double seconds);
 void pupil_par_phase(const char *what);
 /** True where this process was started by mpirun or srun as one of several. Not collective, before start too. */
 bool pupil_par_launched(void);
+/** Ranks on this rank's node; 0 before start, and where there is no shared memory. Not collective. */
+int pupil_par_node_ranks(void);
 /** "Open MPI v4.1.4, ..." */
 const char *pupil_par_version(void);
 

@@ -19,6 +19,8 @@ static double bound = 300;
 static board_line *board; /* of this node, all lines */
 static int board_n, board_me;
 static MPI_Win board_window = MPI_WIN_NULL;
+enum { HOST_ROOM = 64 };
+static char (*host_of)[HOST_ROOM]; /* of every rank of the world */
 
 int mpi_status(int code, const char *what)
 {
@@ -72,6 +74,14 @@ static int comm_fill(pupil_comm *c, MPI_Comm mpi, int line)
     return code;
 }
 
+static int hosts_open(const char *host)
+{
+    char mine[HOST_ROOM] = "";
+    memcpy(mine, host, PUPIL_MIN(strlen(host), sizeof mine - 1));
+    host_of = pupil_alloc((size_t)world.size * sizeof *host_of);
+    return mpi_status(MPI_Allgather(mine, HOST_ROOM, MPI_CHAR, host_of, HOST_ROOM, MPI_CHAR, world.mpi), "host names");
+}
+
 int pupil_par_start(int *argc, char ***argv, double timeout)
 {
     int provided, n = 0;
@@ -81,6 +91,7 @@ int pupil_par_start(int *argc, char ***argv, double timeout)
     MPI_Get_processor_name(host, &n);
     pupil_log_identity(world.rank, world.size, host);
     bound = timeout;
+    PUPIL_TRY(hosts_open(host));
     return board_open();
 }
 
@@ -88,6 +99,7 @@ void pupil_par_end(void)
 {
     if (board_window != MPI_WIN_NULL) MPI_Win_free(&board_window);
     board = NULL;
+    pupil_free(&host_of);
     MPI_Finalize();
 }
 
@@ -166,10 +178,32 @@ static bool is_late(const board_line *line, const pupil_comm *c)
     return false;
 }
 
+int pupil_par_node_ranks(void) { return board_n; }
+
+enum { NAMED = 8 };
+
+/* No rank of this node is late, so one on these. */
+static void name_other_hosts(const pupil_comm *c, pupil_buf *out)
+{
+    const char *named[NAMED];
+    int n = 0;
+    for (int i = 0; i < c->size; i++) {
+        const char *host = host_of[c->world_rank[i]];
+        bool seen = !strcmp(host, host_of[world.rank]);
+        for (int k = 0; k < PUPIL_MIN(n, NAMED); k++) seen |= !strcmp(host, named[k]);
+        if (seen) continue;
+        if (n < NAMED) {
+            pupil_buf_printf(out, "%s%s", n ? ", " : "no rank of this node, so one on ", host);
+            named[n] = host;
+        }
+        n++;
+    }
+    if (n > NAMED) pupil_buf_puts(out, " or others");
+}
+
 /* One line that names who is late on this node, then the end of the job. */
 static _Noreturn void give_up(const pupil_comm *c, const char *what)
 {
-    enum { NAMED = 8 };
     pupil_buf late = {0};
     int n = 0;
     for (int i = 0; board && i < board_n; i++)
@@ -177,9 +211,10 @@ static _Noreturn void give_up(const pupil_comm *c, const char *what)
             pupil_buf_printf(&late, "%srank %d (pid %d, last seen in: %.*s)", late.len ? ", " : "", board[i].world_rank, board[i].pid,
                              (int)sizeof board->doing, board[i].doing[0] ? board[i].doing : "start-up");
     if (n > NAMED) pupil_buf_printf(&late, " and %d more", n - NAMED);
+    if (n == 0) name_other_hosts(c ? c : &world, &late);
     pupil_log(PUPIL_LOG_ERROR, "rank %d waited %.0f s in: %s; %s: %s. The run ends; run the same command again to resume "
               "(ranks.timeout sets this bound)", world.rank, bound, what, c ? "missing" : "the others",
-              late.len ? late.s : "no rank of this node, so one on another node");
+              late.len ? late.s : "nobody that is known");
     pupil_par_abort(1);
 }
 

@@ -149,6 +149,15 @@ static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
     return 0;
 }
 
+/* Teachers on whole nodes, the last ones, where they fill at least half a node and there is more than one: a teacher's weights
+ * are then mapped on few nodes, and students have short ways. Known inside a job alone. */
+static int whole_nodes(int teachers, int ranks)
+{
+    int node = pupil_par_node_ranks(), nodes = node ? ranks / node : 0, want = node ? (teachers + node / 2) / node : 0;
+    if (nodes < 2 || ranks % node || 2 * teachers < node) return teachers;
+    return node * PUPIL_MIN(nodes - 1, PUPIL_MAX(1, want));
+}
+
 /* Teachers and students should finish the first epoch together. */
 static void split_ranks(const pupil_conf *c, pupil_plan *p)
 {
@@ -161,6 +170,7 @@ static void split_ranks(const pupil_conf *c, pupil_plan *p)
         double epoch = fmin(p->student_flops, p->student_flops / (double)(c->student.train.steps * c->student.train.batch_size) * (double)p->samples);
         p->teachers = (int)lround(p->ranks * p->cache_flops / (p->cache_flops + epoch));
         p->teachers = PUPIL_MAX(1, PUPIL_MIN(p->ranks - 1, p->teachers));
+        p->teachers = whole_nodes(p->teachers, p->ranks);
     }
     p->students = p->ranks - p->teachers;
 }

@@ -4,7 +4,7 @@
 set -eu
 # shellcheck source=tests/slurm/cluster.sh
 . "$(dirname "$0")/cluster.sh"
-long=1500
+long=1000
 
 # one node each, all at the same time
 launch usr1 $long

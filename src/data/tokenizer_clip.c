@@ -15,9 +15,16 @@
 #define START_OF_TEXT "<start_of_text>"
 #define END_OF_TEXT   "<end_of_text>"
 
-/* After cleaning the only white space is ' ', so it stands for CLIP's \s. */
+/* Unicode 15, which open_clip's regex package has; PCRE2 before 10.43 has 14. */
+#define LETTER                                                                                               \
+    "\\p{L}\\x{1123f}\\x{11240}\\x{11f02}\\x{11f04}-\\x{11f10}\\x{11f12}-\\x{11f33}\\x{1342f}"                 \
+    "\\x{13441}-\\x{13446}\\x{1b132}\\x{1b155}\\x{1df25}-\\x{1df2a}\\x{1e030}-\\x{1e06d}"                    \
+    "\\x{1e4d0}-\\x{1e4eb}\\x{2b739}\\x{31350}-\\x{323af}"
+#define NUMBER "\\p{N}\\x{11f50}-\\x{11f59}\\x{1d2c0}-\\x{1d2d3}\\x{1e4f0}-\\x{1e4f9}"
+/* After cleaning the only white space is ' ', so it stands for CLIP's \s. U+0345 is in no word: the regex package finds
+ * its capital, a letter, in the negated class. */
 static const char pattern_text[] = START_OF_TEXT "|" END_OF_TEXT "|'s|'t|'re|'ve|'m|'ll|'d|"
-                                                 "[\\p{L}]+|[\\p{N}]|[^ \\p{L}\\p{N}]+";
+                                                 "[" LETTER "]+|[" NUMBER "]|[^ \\x{345}" LETTER NUMBER "]+";
 
 /* Ids of bytes go as GPT-2's table does: printable Latin-1 first, then the others. */
 static uint8_t byte_number[256];

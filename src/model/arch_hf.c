@@ -41,6 +41,16 @@ static int read_section(section root, int family, const char *key, const char *o
     return arch_section(root, old ? old_key : key, old ? old_key : key, ret);
 }
 
+/* CLIPModel pools at the first eos_token_id; where that is 2, as it once was by mistake, at the highest id. */
+static int read_end(section t, int64_t vocab)
+{
+    int64_t end;
+    PUPIL_TRY(arch_whole(t, "eos_token_id", 49407, &end));
+    return end == 2 || end == vocab - 1
+               ? 0
+               : arch_refuse(t, "eos_token_id", "texts are pooled at the vocabulary's last id (49407 where it is absent, or 2)");
+}
+
 static int read_config(section root, int family, pupil_arch *a)
 {
     section v, t;
@@ -56,7 +66,10 @@ static int read_config(section root, int family, pupil_arch *a)
     if (channels != 3) return arch_refuse(v, "num_channels", "3 was expected");
     PUPIL_TRY(arch_whole(t, "vocab_size", family == CLIP ? 49408 : 32000, &a->vocab));
     PUPIL_TRY(arch_whole(t, "max_position_embeddings", family == CLIP ? 77 : 64, &a->context));
-    if (family == CLIP) return arch_whole(root, "projection_dim", 512, &a->embed_dim);
+    if (family == CLIP) {
+        PUPIL_TRY(read_end(t, a->vocab));
+        return arch_whole(root, "projection_dim", 512, &a->embed_dim);
+    }
     PUPIL_TRY(arch_bool(v, "vision_use_head", true, &head));
     if (!head) return arch_refuse(v, "vision_use_head", "only pooling by attention is computed");
     if (a->image.eps < 1e-6 || a->image.eps > 1e-6)

@@ -157,6 +157,31 @@ static void the_smallest_vocabulary_is_bytes(void **state)
     assert_int_equal(pupil_tokenizer_learn(captions, 1, 513, &t), PUPIL_EUSER);
 }
 
+/* Where words end: Unicode 15's letters and numbers whatever PCRE2 has; U+0345 is in no word, as with the regex package. */
+static void words_are_those_of_unicode_15(void **state)
+{
+    static const struct {
+        const char *text;
+        int words;
+    } cases[] = {{"a\xf0\xb1\x8d\x90""b", 1},         /* U+31350, a letter */
+                 {"a\xf0\x91\xbd\x90""b", 3},         /* U+11F50, a number */
+                 {"!\xf0\x91\xbd\x90""!", 3},
+                 {"!\xf0\x91\xbc\x82!", 3},          /* U+11F02, a letter */
+                 {"!\xf0\xb3\x8d\x90!", 1},          /* U+33350, nothing yet */
+                 {"!\xcd\x85!", 2},
+                 {"a\xcd\x85""a\xcd\x85", 2},
+                 {"!\xcd\x84!", 1}};
+    pupil_tokenizer *t = learn(514);
+    for (int i = 0; i < PUPIL_COUNT(cases); i++) {
+        int32_t ids[16];
+        int n = pupil_tokenizer_encode(t, cases[i].text, PUPIL_COUNT(ids), ids), words = 0;
+        for (int k = 1; k < n - 1; k++) words += ids[k] >= 256; /* a byte that ends a word */
+        if (words != cases[i].words) print_message("case %d: %d words\n", i, words);
+        assert_int_equal(words, cases[i].words);
+    }
+    pupil_tokenizer_free(&t);
+}
+
 /* The merges of a text small enough to be counted by hand. */
 static void merges_go_by_count_then_bytes(void **state)
 {
@@ -304,6 +329,7 @@ int main(void)
         cmocka_unit_test(decodes_as_open_clip),
         cmocka_unit_test(learns_saves_and_loads),
         cmocka_unit_test(the_smallest_vocabulary_is_bytes),
+        cmocka_unit_test(words_are_those_of_unicode_15),
         cmocka_unit_test(merges_go_by_count_then_bytes),
         cmocka_unit_test(encodes_from_several_threads),
         cmocka_unit_test(hostile_files_are_refused),

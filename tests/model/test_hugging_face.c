@@ -60,6 +60,8 @@ static void hugging_face_refusals(void **state)
          "only one of the towers has quick_gelu"},
         {"{\"model_type\":\"clip\",\"vision_config\":{\"num_channels\":4}}", "num_channels is 4"},
         {"{\"model_type\":\"clip\",\"text_config\":{\"num_attention_heads\":-8}}", "text_heads is -8"},
+        {"{\"model_type\":\"clip\",\"text_config\":{\"eos_token_id\":49405}}", "eos_token_id is 49405"},
+        {"{\"model_type\":\"clip\",\"text_config\":{\"vocab_size\":50000}}", "eos_token_id is absent"},
         {"{\"model_type\":\"clip\",\"text_config\":[]}", "text_config is []; an object"},
         {"{\"model_type\":\"clip\",\"text_config_dict\":{\"hidden_size\":500}}", "multiple of its heads"},
         {"{\"model_type\":\"siglip\",\"vision_config\":{\"vision_use_head\":false}}", "vision_use_head"},

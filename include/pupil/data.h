@@ -25,7 +25,12 @@ int pupil_image_decode(const void *bytes, size_t n, pupil_image *ret);
 int pupil_image_encode_png(const pupil_image *im, pupil_buf *out);
 
 /** How a tower wants its pixels. */
-typedef enum { PUPIL_RESIZE_SHORTEST, PUPIL_RESIZE_SQUASH, PUPIL_RESIZE_LONGEST } pupil_resize_mode;
+typedef enum {
+    PUPIL_RESIZE_SHORTEST,    /* shortest side, then the middle: its corner rounded as torchvision does, halves to even */
+    PUPIL_RESIZE_SHORTEST_HF, /* the same with the corner rounded down, as Hugging Face's CLIPImageProcessor does */
+    PUPIL_RESIZE_SQUASH,
+    PUPIL_RESIZE_LONGEST
+} pupil_resize_mode;
 typedef struct {
     int size;
     pupil_resize_mode mode;

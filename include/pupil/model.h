@@ -72,7 +72,7 @@ typedef struct {
 
     double mean[3], std[3];  /* preprocess_cfg */
     char interpolation[12];  /* "bicubic" | "bilinear" */
-    char resize_mode[12];    /* "shortest" | "squash" | "longest" */
+    char resize_mode[12];    /* "shortest" | "shortest-hf" (Hugging Face's rounding of the crop) | "squash" | "longest" */
 } pupil_arch;
 /** CLIP's choices, OpenAI's mean and std, and no sizes: what the readers of configurations begin with. */
 pupil_arch pupil_arch_clip(void);

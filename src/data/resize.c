@@ -231,9 +231,12 @@ int pupil_preprocess_u8(const pupil_preprocess *p, const pupil_image *picture, u
         resize_part(im, p->bilinear, s, s, 0, s, 0, s, out, stride);
         return 0;
     case PUPIL_RESIZE_SHORTEST: /* torchvision: the longer side is cut down to a whole number */
+    case PUPIL_RESIZE_SHORTEST_HF:
         if (im->w <= im->h) h = (int64_t)s * im->h / im->w;
         else w = (int64_t)s * im->w / im->h;
-        resize_part(im, p->bilinear, w, h, half(w - s), s, half(h - s), s, out, stride);
+        bool even = p->mode == PUPIL_RESIZE_SHORTEST;
+        resize_part(im, p->bilinear, w, h, even ? half(w - s) : (w - s) / 2, s, even ? half(h - s) : (h - s) / 2,
+                    s, out, stride);
         return 0;
     case PUPIL_RESIZE_LONGEST: { /* open_clip: the shorter side is rounded, the rest is black */
         double ratio = PUPIL_MAX(im->w, im->h) / (double)s;
@@ -289,7 +292,7 @@ void pupil_preprocess_normalize(const pupil_preprocess *p, const uint8_t *u8, fl
 
 void pupil_preprocess_text(const pupil_preprocess *p, pupil_buf *out)
 {
-    static const char *const mode[] = {"shortest", "squash", "longest"};
+    static const char *const mode[] = {"shortest", "shortest-hf", "squash", "longest"};
     pupil_buf_printf(out, "size=%d mode=%s interpolation=%s mean=%.9g,%.9g,%.9g std=%.9g,%.9g,%.9g", p->size,
                      mode[p->mode], p->bilinear ? "bilinear" : "bicubic", p->mean[0], p->mean[1], p->mean[2],
                      p->std[0], p->std[1], p->std[2]);

@@ -171,7 +171,7 @@ static int read_processor(section s, int family, pupil_arch *a)
         return arch_refuse(s, "size", "SigLIP's processor makes {\"height\": n, \"width\": n}");
     if (edge && !crop)
         return arch_refuse(s, "do_center_crop", "with size.shortest_edge pictures would not become squares");
-    strcpy(a->resize_mode, edge ? "shortest" : "squash");
+    strcpy(a->resize_mode, edge ? "shortest-hf" : "squash");
     return 0;
 }
 
@@ -185,7 +185,7 @@ static int read_pixels(const char *path, int family, pupil_arch *a)
     int r = pupil_exists(file) ? arch_load(file, &root) : 0;
     if (r == 0 && root) r = read_processor((section){file, "", root}, family, a);
     if (r == 0 && !root) {
-        strcpy(a->resize_mode, family == CLIP ? "shortest" : "squash");
+        strcpy(a->resize_mode, family == CLIP ? "shortest-hf" : "squash");
         for (int i = 0; i < 3 && family == SIGLIP; i++) a->mean[i] = a->std[i] = 0.5;
         pupil_info("%s: there is none: pixels as %s has them by default (%s, bicubic, mean %g %g %g)", file,
                    family == CLIP ? "CLIP" : "SigLIP", a->resize_mode, a->mean[0], a->mean[1], a->mean[2]);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 static const char *const interpolations[] = {"bicubic", "bilinear"};
-static const char *const resize_modes[] = {"shortest", "squash", "longest"};
+static const char *const resize_modes[] = {"shortest", "squash", "longest", "shortest-hf"};
 
 /* act_kwargs, norm_kwargs and mlp_ratio of a tower. */
 static int read_tower_kwargs(section s, const char *act_name, const char *norm_name, bool quick,

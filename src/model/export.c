@@ -117,6 +117,14 @@ static int write_folder(const char *dir, const char *config_name, const pupil_bu
     return r;
 }
 
+/* open_clip has one rounding of the centre crop: its own. */
+static void open_clip_config(const pupil_arch *arch, pupil_buf *out)
+{
+    pupil_arch a = *arch;
+    if (!strcmp(a.resize_mode, "shortest-hf")) strcpy(a.resize_mode, "shortest");
+    pupil_arch_to_json(&a, out);
+}
+
 int pupil_model_dir_export(const char *dir, const pupil_clip *c, const float *params, bool hf,
                            pupil_st_type type)
 {
@@ -124,7 +132,7 @@ int pupil_model_dir_export(const char *dir, const pupil_clip *c, const float *pa
     listing w = {0};
     int r = 0;
     if (hf) r = pupil_arch_to_hf(pupil_clip_arch(c), &config, &preprocessor);
-    else pupil_arch_to_json(pupil_clip_arch(c), &config);
+    else open_clip_config(pupil_clip_arch(c), &config);
     if (r == 0) r = list_all(c, params, hf ? LAYOUT_HUGGING_FACE : LAYOUT_OPEN_CLIP, &w);
     if (r == 0)
         r = hf ? write_folder(dir, "config.json", &config, &preprocessor, "model.safetensors", &w, type)

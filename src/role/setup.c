@@ -12,9 +12,10 @@ pupil_preprocess pupil_role_preprocess(const pupil_arch *a)
     memcpy(p.mean, a->mean, sizeof p.mean);
     memcpy(p.std, a->std, sizeof p.std);
     p.bilinear = !strcmp(a->interpolation, "bilinear");
-    p.mode = !strcmp(a->resize_mode, "squash")    ? PUPIL_RESIZE_SQUASH
-             : !strcmp(a->resize_mode, "longest") ? PUPIL_RESIZE_LONGEST
-                                                  : PUPIL_RESIZE_SHORTEST;
+    p.mode = !strcmp(a->resize_mode, "squash")        ? PUPIL_RESIZE_SQUASH
+             : !strcmp(a->resize_mode, "longest")     ? PUPIL_RESIZE_LONGEST
+             : !strcmp(a->resize_mode, "shortest-hf") ? PUPIL_RESIZE_SHORTEST_HF
+                                                      : PUPIL_RESIZE_SHORTEST;
     return p;
 }
 

@@ -80,7 +80,7 @@ static void crops_are_parts_of_the_whole(void **state)
     const int sizes[][2] = {{64, 64}, {17, 64}, {64, 17},   {50, 33}, {33, 51},
                             {1, 5},   {5, 1},   {130, 100}, {31, 200}};
     pupil_rng rng = pupil_rng_at(3, PUPIL_STREAM_TEST, 0);
-    int differ = 0;
+    int differ = 0, odd_crops = 0;
     for (int k = 0; k < PUPIL_COUNT(sizes) * 2; k++) {
         pupil_image im = noise(&rng, sizes[k / 2][0], sizes[k / 2][1]);
         pupil_preprocess p = pupil_preprocess_default(k % 3 ? 17 : 32);
@@ -90,6 +90,13 @@ static void crops_are_parts_of_the_whole(void **state)
         pupil_image whole = twin(&im, p.bilinear, w, h);
         assert_int_equal(pupil_preprocess_u8(&p, &im, out), 0);
         int x0 = (int)rint((w - s) / 2.0), y0 = (int)rint((h - s) / 2.0); /* halves to even */
+        odd_crops += x0 != (w - s) / 2 || y0 != (h - s) / 2;
+        for (int y = 0; y < s; y++)
+            compare(out + y * s * 3, whole.rgb + ((size_t)(y0 + y) * (size_t)w + (size_t)x0) * 3,
+                    (size_t)s * 3, &differ);
+        p.mode = PUPIL_RESIZE_SHORTEST_HF;
+        assert_int_equal(pupil_preprocess_u8(&p, &im, out), 0);
+        x0 = (w - s) / 2, y0 = (h - s) / 2;
         for (int y = 0; y < s; y++)
             compare(out + y * s * 3, whole.rgb + ((size_t)(y0 + y) * (size_t)w + (size_t)x0) * 3,
                     (size_t)s * 3, &differ);
@@ -101,6 +108,7 @@ static void crops_are_parts_of_the_whole(void **state)
         pupil_image_free(&whole);
         pupil_image_free(&im);
     }
+    assert_true(odd_crops > 0);
     assert_in_range(differ, 0, 5);
 }
 

@@ -24,6 +24,7 @@ static void hugging_face_defaults(void **state)
     GOOD(arch_of("{\"model_type\":\"clip\"}", &a));
     pupil_conf_model m = {.name = (char *)(uintptr_t) "ViT-B-32", .act = PUPIL_ACT_QUICK_GELU};
     GOOD(pupil_arch_from_conf(&m, 49408, "x", &b));
+    strcpy(b.resize_mode, "shortest-hf"); /* a crop rounded as transformers does */
     same_arch(&a, &b);
     /* as openai/clip-vit-large-patch14 has it: the old *_config_dict win, with their own defaults */
     GOOD(arch_of(
@@ -35,6 +36,7 @@ static void hugging_face_defaults(void **state)
         &a));
     m.name = (char *)(uintptr_t) "ViT-L-14";
     GOOD(pupil_arch_from_conf(&m, 49408, "x", &b));
+    strcpy(b.resize_mode, "shortest-hf"); /* a crop rounded as transformers does */
     same_arch(&a, &b);
     /* siglip2-giant-opt: towers of two widths, one projection_size */
     GOOD(arch_of("{\"model_type\":\"siglip\",\"text_config\":{\"hidden_size\":1152,\"intermediate_size\":"
@@ -85,20 +87,20 @@ static void preprocessors(void **state)
         double mean;
         const char *names; /* refused */
     } cases[] = {
-        {"clip", "{}", "shortest", "bicubic", 0.48145466, NULL},
+        {"clip", "{}", "shortest-hf", "bicubic", 0.48145466, NULL},
         {"clip",
          "{\"image_processor_type\":\"CLIPImageProcessor\",\"size\":224,\"crop_size\":224,\"resample\":2,"
          "\"image_mean\":[0.1,0.2,0.3]}",
-         "shortest", "bilinear", 0.1, NULL},
+         "shortest-hf", "bilinear", 0.1, NULL},
         {"clip",
          "{\"feature_extractor_type\":\"CLIPFeatureExtractor\",\"size\":{\"shortest_edge\":224},\"crop_"
          "size\":{\"height\":224,\"width\":224}}",
-         "shortest", "bicubic", 0.48145466, NULL},
+         "shortest-hf", "bicubic", 0.48145466, NULL},
         {"clip", "{\"size\":{\"height\":224,\"width\":224},\"do_center_crop\":false,\"do_normalize\":false}",
          "squash", "bicubic", 0, NULL},
         {"siglip", "{\"size\":{\"height\":224,\"width\":224},\"resample\":3,\"do_convert_rgb\":null}",
          "squash", "bicubic", 0.5, NULL},
-        {"siglip", "{\"image_processor_type\":\"CLIPImageProcessor\"}", "shortest", "bicubic", 0.48145466,
+        {"siglip", "{\"image_processor_type\":\"CLIPImageProcessor\"}", "shortest-hf", "bicubic", 0.48145466,
          NULL},
         {"clip", "{\"image_processor_type\":\"BlipImageProcessor\"}", NULL, NULL, 0,
          "image_processor_type is \"BlipImageProcessor\""},

@@ -156,6 +156,8 @@ void pupil_loss_free(pupil_loss **lp)
     for (int r = 0; r < ROUNDS; r++) pupil_free(&l->stat[r]);
     for (int i = 0; i < SQUARES; i++) pupil_free(&l->square[i]);
     for (int i = 0; i < PUPIL_COUNT(l->wide); i++) pupil_free(&l->wide[i]);
+    pupil_free(&l->board);
+    pupil_free(&l->aim);
     pupil_free(&l->narrow);
     pupil_free(&l->column);
     pupil_free(lp);

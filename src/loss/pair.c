@@ -19,10 +19,10 @@ int loss_board(pupil_loss *l, matrix *own, matrix *all, scale s)
             o->scale.factor == s.factor)
             return b;
     }
-    PUPIL_REQUIRE(l->boards < BOARDS);
+    PUPIL_GROW(l->board, l->boards, l->boards_room);
     loss_share(all, 0);
     l->board[l->boards] = (board){own, all, s, loss_stats(l, 1, 1)};
-    return l->boards++;
+    return (int)l->boards++;
 }
 
 void board_logits(const pupil_loss *l, const slot *at, int b, double *z)
@@ -62,7 +62,7 @@ typedef struct {
 
 static aim *aim_add(pupil_loss *l, const pull *u, int b, double row, double column, int mirror)
 {
-    PUPIL_REQUIRE(l->aims < AIMS);
+    PUPIL_GROW(l->aim, l->aims, l->aims_room);
     aim *a = &l->aim[l->aims++];
     *a = (aim){.term = u->term,
                .board = b,
@@ -87,7 +87,7 @@ static void aim_target(pupil_loss *l, const pull *u, aim *a, int k, matrix *own,
 /* Both softmaxes of (x over y) and (y over x), pulled to those of the teachers' (image, caption c). */
 static void both_ways(pupil_loss *l, const pull *u, matrix *x, matrix *y, scale s, const double way[2], int c)
 {
-    int b[2] = {loss_board(l, x, y, s), loss_board(l, y, x, s)}, first = l->aims;
+    int b[2] = {loss_board(l, x, y, s), loss_board(l, y, x, s)}, first = (int)l->aims;
     for (int side = 0; side < 2; side++) {
         aim *a = aim_add(l, u, b[side], way[side], way[!side], b[!side]);
         a->twin = first + !side;

@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum { IMAGE, TEXT };
-enum { ROUNDS = 4, SQUARES = 8, MATRICES = 112, BOARDS = 256, AIMS = 128 };
+enum { ROUNDS = 4, SQUARES = 8, MATRICES = 112 };
 /* Which tensor of the loss. */
 enum {
     HEAD_W,
@@ -83,10 +83,10 @@ struct pupil_loss {
 
     double *stat[ROUNDS]; /* [batch][stats] */
     int64_t stats[ROUNDS];
-    board board[BOARDS];
-    int boards;
-    aim aim[AIMS];
-    int aims;
+    board *board;
+    int64_t boards, boards_room;
+    aim *aim;
+    int64_t aims, aims_room;
     int gd_stat[PUPIL_LOSS_TEACHERS][2][2], dist_stat[PUPIL_LOSS_TEACHERS][2][2],
         dist_pull[PUPIL_LOSS_TEACHERS][2][2], std_stat[PUPIL_LOSS_TEACHERS][2][2],
         rkd_sum[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS], rkd_pull[PUPIL_LOSS_TEACHERS][PUPIL_LOSS_STREAMS];

@@ -238,6 +238,12 @@ static void ranks_change_no_bit(void **state)
         no_bit(c, pupil_term[t].name);
     }
     no_bit(all, "all");
+    all.teachers = PUPIL_LOSS_TEACHERS;
+    for (int k = 3; k < PUPIL_LOSS_TEACHERS; k++) all.teacher[k] = (pupil_loss_teacher){5 + k, 10 + k, -1, 1};
+    all.term[PUPIL_TERM_RKD_DISTANCE].raw = true;
+    all.term[PUPIL_TERM_ENSEMBLE].scale = 50;
+    for (int t = PUPIL_TERM_VL; t <= PUPIL_TERM_UDIST; t++) all.term[t].sides = PUPIL_SIDES_BOTH;
+    no_bit(all, "all, of as many teachers as there may be");
 }
 
 static void what_a_configuration_needs(void **state)

@@ -144,6 +144,7 @@ typedef struct {
     char *init;         /* folder of the weights it begins with, or NULL */
     char *inherit_from; /* folder of a larger model that it begins with a part of, or "teacher", or NULL */
     pupil_select inherit_select;
+    bool text_of_teacher;   /* text: own | teacher */
     pupil_conf_model model; /* what init and inherit leave to it */
     pupil_conf_train train;
 } pupil_conf_student;

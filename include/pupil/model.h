@@ -53,7 +53,7 @@ typedef enum { PUPIL_POOL_CLASS, PUPIL_POOL_MAP } pupil_pool; /* class token | a
  *                                                   k bias (EVA01: only no k bias)
  *  PE-Core   yes/no yes  no    MAP     linear+bias  RoPE                            as CLIP, under "text." */
 typedef struct {
-    pupil_tower_arch image, text;
+    pupil_tower_arch image, text; /* text.layers 0: a model without a text tower, in memory only */
     int64_t image_size, patch, context, vocab, embed_dim;
 
     bool class_token, pre_norm, patch_bias;
@@ -173,6 +173,8 @@ double pupil_acts_bytes(const pupil_arch *a, int64_t batch, double tokens, bool 
  *  A model of the same sizes is the same model, bit for bit. Tensors that the caller appended (named "loss.") are left alone.
  *  PUPIL_EUSER where `to` is of another family, or larger in some part, naming that part after `what`. */
 int pupil_inherit(pupil_clip *from, pupil_weights *weights, pupil_select select, pupil_clip *to, float *params, const char *what);
+/** The text tower of `from`, of the same sizes, into params of to's table. */
+void pupil_take_text(const pupil_clip *from, pupil_weights *weights, const pupil_clip *to, float *params);
 /** That it can be done, from the architectures alone. */
 int pupil_inherit_check(const pupil_arch *from, const pupil_arch *to, const char *what);
 /** The bicubic resizing alone: to[n2*n2, width] from[n*n, width], as torch.nn.functional.interpolate(mode="bicubic",

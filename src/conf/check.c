@@ -87,6 +87,8 @@ static void check_sizes_given(check *k, const char *who, const pupil_conf_model 
     name because = {""};
     for (int i = 0; i < PUPIL_COUNT(size); i++) {
         name key = of(who, size[i].key);
+        bool of_teacher = m == &k->c->student.model && k->c->student.text_of_teacher && i > 3;
+        if (of_teacher) continue;
         if (given(k, key.s)) because = key;
         else pupil_buf_printf(&missing, "%s%s", missing.len ? ", " : "", size[i].key + strlen(".model."));
     }
@@ -130,7 +132,15 @@ static void check_model(check *k, const char *who, const pupil_conf_model *m)
 
 static void check_start(check *k)
 {
+    static const char *const of_text[] = {"student.model.text_width", "student.model.text_layers", "student.model.text_heads",
+                                          "student.model.text_mlp", "student.model.context_length", "student.model.embed_dim"};
     const pupil_conf *c = k->c;
+    for (int i = 0; i < PUPIL_COUNT(of_text) && c->student.text_of_teacher; i++)
+        if (given(k, of_text[i])) wrong(k, of_text[i], "student.text", "given, but student.text is teacher; expected that model's own");
+    if (c->student.text_of_teacher && !c->teacher.dir)
+        wrong(k, "teacher.dir", "student.text", "missing, expected the teacher's folder: the student has its text tower");
+    if (c->student.text_of_teacher && !c->cache.dir)
+        wrong(k, "cache.dir", "student.text", "missing, expected a folder for the teacher's embeddings: they are the student's text side");
     if (c->student.init && c->student.inherit_from)
         wrong(k, "student.inherit.from", "student.init", "given beside student.init, expected one of them");
     if (!c->student.inherit_from && given(k, "student.inherit.select"))

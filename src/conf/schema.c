@@ -136,6 +136,7 @@ const field schema[] = {
     S("student.init", student.init, NULL, PATH, "folder of a model whose weights the student begins with; sizes that student.model does not give are that model's"),
     S("student.inherit.from", student.inherit_from, NULL, PATH, "folder of a larger model, or `teacher`: the student begins with a part of its weights, as `pupil model inherit` takes it; sizes that student.model does not give are that model's"),
     E("student.inherit.select", student.inherit_select, "first", "first magnitude", 0, "which channels and heads: the first (TinyCLIP), or those with the largest sum of squares of weights"),
+    E("student.text", student.text_of_teacher, "own", "own teacher", 0, "own: a text tower is trained; teacher: the first teacher's cached text embeddings are the student's text side (DIME-FM), and the model that is scored and exported has the teacher's text tower"),
     MODEL("student", student.model),
     TRAIN("student", student.train),
 

@@ -114,9 +114,12 @@ static void add_text_tower(pupil_clip *c)
     }
 #undef NAMED
     end(c, h);
-    c->text_end = c->table.total;
+}
+
+static void add_scale(pupil_clip *c)
+{
     c->scale = pupil_table_add(&c->table, "logit_scale", 0, NULL, PUPIL_INIT_CONST, 2.659260036932778 /* ln(1/0.07) */);
-    c->bias = a->logit_bias ? pupil_table_add(&c->table, "logit_bias", 0, NULL, PUPIL_INIT_CONST, -10) : -1;
+    c->bias = c->arch.logit_bias ? pupil_table_add(&c->table, "logit_bias", 0, NULL, PUPIL_INIT_CONST, -10) : -1;
 }
 
 pupil_clip *pupil_clip_new(const pupil_arch *a)
@@ -124,7 +127,9 @@ pupil_clip *pupil_clip_new(const pupil_arch *a)
     pupil_clip *c = pupil_alloc(sizeof *c);
     c->arch = *a;
     add_image_tower(c);
-    add_text_tower(c);
+    if (a->text.layers) add_text_tower(c);
+    c->text_end = c->table.total;
+    add_scale(c);
     return c;
 }
 

@@ -55,6 +55,7 @@ static void note_walks(pupil_clip *c)
 int pupil_clip_freeze(pupil_clip *c, const char *name)
 {
     int which = !strncmp(name, "image", 5) ? 0 : !strncmp(name, "text", 4) ? 1 : 2;
+    if (which == 1 && !c->text.layers) return pupil_fail(PUPIL_EUSER, "'%.80s': this model has no text tower of its own", name);
     int64_t layers = which ? c->text.layers : c->image.layers, first = 0, last = 0;
     if (which == 2 ? strcmp(name, "logit_scale") != 0 : !read_part(name + (which ? 4 : 5), layers, &first, &last))
         return pupil_fail(PUPIL_EUSER, "'%.80s' is no part of the model, expected image, text, logit_scale, or image.stem, image.blocks, "

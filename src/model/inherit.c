@@ -264,12 +264,12 @@ static bool differ(double a, double b) { return a < b || a > b; }
 
 static int check_family(const pupil_arch *a, const pupil_arch *b, const char *what)
 {
-    bool same = a->class_token == b->class_token && a->pre_norm == b->pre_norm && a->patch_bias == b->patch_bias && a->pool == b->pool &&
+    bool texts = !b->text.layers || (a->text_all_to_all == b->text_all_to_all && a->text_proj_bias == b->text_proj_bias &&
+                                     a->text_prefix == b->text_prefix && a->logit_bias == b->logit_bias && !differ(a->text.eps, b->text.eps));
+    bool same = texts && a->class_token == b->class_token && a->pre_norm == b->pre_norm && a->patch_bias == b->patch_bias && a->pool == b->pool &&
                 a->image_proj == b->image_proj && a->rope == b->rope && a->rope_xy == b->rope_xy && a->swiglu == b->swiglu &&
                 a->inner_norm == b->inner_norm && a->no_k_bias == b->no_k_bias && a->trunk_names == b->trunk_names &&
-                a->text_all_to_all == b->text_all_to_all && a->text_proj_bias == b->text_proj_bias &&
-                a->text_prefix == b->text_prefix && a->logit_bias == b->logit_bias && !differ(a->image.eps, b->image.eps) &&
-                !differ(a->text.eps, b->text.eps) && !differ(a->rope_reference, b->rope_reference) && !differ(a->rope_offset, b->rope_offset);
+                !differ(a->image.eps, b->image.eps) && !differ(a->rope_reference, b->rope_reference) && !differ(a->rope_offset, b->rope_offset);
     return same ? 0 : pupil_fail(PUPIL_EUSER, "%s: a %s model cannot inherit from a %s one of other parts", what,
                                  pupil_arch_family(b), pupil_arch_family(a));
 }
@@ -278,15 +278,15 @@ int pupil_inherit_check(const pupil_arch *a, const pupil_arch *b, const char *wh
 {
     PUPIL_TRY(check_family(a, b, what));
     PUPIL_TRY(check_tower(&a->image, &b->image, "vision", what));
-    PUPIL_TRY(check_tower(&a->text, &b->text, "text", what));
+    if (b->text.layers) PUPIL_TRY(check_tower(&a->text, &b->text, "text", what));
     if (a->patch != b->patch)
         return pupil_fail(PUPIL_EUSER, "%s: patch_size is %lld, that of the weights inherited %lld", what, (long long)b->patch, (long long)a->patch);
-    if (a->vocab != b->vocab)
+    if (b->text.layers && a->vocab != b->vocab)
         return pupil_fail(PUPIL_EUSER, "%s: the vocabulary has %lld ids, that of the weights inherited %lld; take that model's tokenizer", what,
                           (long long)b->vocab, (long long)a->vocab);
     if (b->embed_dim > a->embed_dim)
         return pupil_fail(PUPIL_EUSER, "%s: embed_dim is %lld, but only %lld can be inherited", what, (long long)b->embed_dim, (long long)a->embed_dim);
-    if (b->context > a->context || (a->text_all_to_all && b->context != a->context))
+    if (b->text.layers && (b->context > a->context || (a->text_all_to_all && b->context != a->context)))
         return pupil_fail(PUPIL_EUSER, "%s: context_length is %lld, that of the weights inherited %lld", what, (long long)b->context, (long long)a->context);
     if (a->pool == PUPIL_POOL_MAP && (b->pool_mlp > a->pool_mlp || b->pool_heads > a->pool_heads ||
                                       b->image.width / b->pool_heads != a->image.width / a->pool_heads))
@@ -294,6 +294,17 @@ int pupil_inherit_check(const pupil_arch *a, const pupil_arch *b, const char *wh
                           (long long)(b->image.width / b->pool_heads), (long long)b->pool_mlp, (long long)(a->image.width / a->pool_heads),
                           (long long)a->pool_mlp);
     return 0;
+}
+
+void pupil_take_text(const pupil_clip *from, pupil_weights *weights, const pupil_clip *to, float *params)
+{
+    for (int64_t i = 0; i < to->table.n; i++) {
+        const pupil_tensor *x = &to->table.t[i], *y;
+        if (x->offset < to->image_end || x->offset >= to->text_end) continue;
+        y = pupil_table_find(&from->table, x->name);
+        PUPIL_REQUIRE(y && y->count == x->count);
+        memcpy(params + x->offset, weights_span(weights, y->offset, y->count), (size_t)y->count * sizeof *params);
+    }
 }
 
 int pupil_inherit(pupil_clip *from, pupil_weights *weights, pupil_select select, pupil_clip *to, float *params, const char *what)

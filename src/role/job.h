@@ -57,6 +57,10 @@ void job_digest(const job *j, const char *const *sections, int n, char ret_hex[6
 void job_model_json(const pupil_arch *a, int64_t params, const char *digest, pupil_buf *b);
 
 /* ---- start.c: what a student begins with ---- */
+/* What of the student is trained: all, or its image tower where the teacher's text tower is its own. */
+pupil_arch start_trained(const pupil_conf *c, const pupil_arch *student);
+/* The whole student from what was trained. Not collective. PUPIL_ENOTFOUND... of the teacher's weights. */
+int start_whole(const job *j, pupil_clip *trained, const float *from, pupil_clip *student, float *params);
 int start_arch(const pupil_conf *c, int64_t vocab, pupil_arch *ret); /* the student's, for a tokenizer of `vocab` ids. Not collective. */
 const char *start_dir(const pupil_conf *c); /* the folder whose weights it begins with, or NULL. Borrowed. */
 int start_know(job *j);                     /* once the teachers exist: their digest; that it can be done. Collective. */
@@ -65,7 +69,7 @@ int start_load(const job *j, pupil_comm *comm, pupil_clip *c, float *params);
 void start_json(const job *j, pupil_buf *b);
 
 /* ---- losses.c ---- */
-bool job_distils(const pupil_conf *c); /* some term wants a teacher */
+bool job_distils(const pupil_conf *c); /* some term wants a teacher, or the student has its text side */
 
 /* ---- teachers.c ---- */
 int teachers_count(const pupil_conf *c);

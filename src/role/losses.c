@@ -46,5 +46,5 @@ bool job_distils(const pupil_conf *c)
 {
     pupil_loss_conf l = {0};
     pupil_role_loss_terms(&c->loss, &l);
-    return pupil_loss_wants(&l, PUPIL_WANTS_TEACHER);
+    return c->student.text_of_teacher || pupil_loss_wants(&l, PUPIL_WANTS_TEACHER);
 }

@@ -130,6 +130,7 @@ static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
     pupil_arch student = pupil_arch_clip();
     const pupil_conf_train *t = &c->teacher.train, *s = &c->student.train;
     PUPIL_TRY(pupil_role_student_arch(c, &student));
+    student = start_trained(c, &student);
     PUPIL_TRY(check_freeze(s, "student", &student));
     p->tokens = caption_tokens(d, (double)student.context);
     p->image_flops = pupil_arch_image_flops(&student);

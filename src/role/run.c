@@ -199,7 +199,8 @@ static int share_student(job *j, trainer *t, pupil_clip **ret_clip, float **ret_
     *ret_clip = pupil_clip_new(&j->student_arch);
     int64_t total = pupil_clip_table(*ret_clip)->total;
     *ret_params = pupil_alloc((size_t)total * sizeof(float));
-    if (job_leads(j)) memcpy(*ret_params, trainer_params(t), (size_t)total * sizeof(float));
+    int r = job_leads(j) ? start_whole(j, (pupil_clip *)(uintptr_t)trainer_clip(t), trainer_params(t), *ret_clip, *ret_params) : 0;
+    PUPIL_TRY(pupil_agree(j->world, r));
     return pupil_bcast(j->world, *ret_params, (size_t)total * sizeof(float), 0);
 }
 

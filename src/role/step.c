@@ -56,7 +56,7 @@ static int load_slots(trainer *t)
             sample[i] = pupil_order_sample(&t->order, epoch, pos + (t->first + k) * t->rows + i);
         for (int64_t i = 0; i < t->rows && t->kept; i++) draw_patches(t, sample[i], epoch, t->patch + (k * t->rows + i) * t->kept);
         r = batch_views(&t->b[k], t->j, &t->arch, sample, t->rows);
-        if (r == 0) r = batch_captions(&t->b[k], t->j, PUPIL_TRAIN, sample, t->rows);
+        if (r == 0 && t->arch.text.layers) r = batch_captions(&t->b[k], t->j, PUPIL_TRAIN, sample, t->rows);
         for (int i = 0; i < t->lc.teachers && r == 0; i++) r = load_teacher(t, i, sample, t->rows, k * t->rows);
     }
     pupil_free(&sample);
@@ -69,7 +69,10 @@ static void forward_slot(trainer *t, int64_t k)
     int64_t at = k * t->rows * t->arch.embed_dim;
     pupil_image_forward_patches(t->clip, t->weights, a, t->scratch, t->b[k].images, t->rows,
                                 t->kept ? t->patch + k * t->rows * t->kept : NULL, t->kept, t->feat[0] + at);
-    pupil_text_forward(t->clip, t->weights, a, t->scratch, t->b[k].ids, t->b[k].cu, t->rows, t->feat[1] + at);
+    if (!t->arch.text.layers) /* the teacher's texts are the student's */
+        memcpy(t->feat[1] + at, t->teacher[0][1] + at, (size_t)(t->rows * t->arch.embed_dim) * sizeof(float));
+    else
+        pupil_text_forward(t->clip, t->weights, a, t->scratch, t->b[k].ids, t->b[k].cu, t->rows, t->feat[1] + at);
 }
 
 /* Rows of a batch matrix, `row_bytes` each, gathered by slots. */
@@ -120,7 +123,7 @@ static void backward_slot(trainer *t, int64_t k, const pupil_loss_params *p)
     t->sec.loss += lap(&since);
     if (t->c->recompute) forward_slot(t, k);
     pupil_image_backward(t->clip, t->params, a, t->scratch, t->dfeat[0], grads, NULL);
-    pupil_text_backward(t->clip, t->params, a, t->scratch, t->dfeat[1], grads);
+    if (t->arch.text.layers) pupil_text_backward(t->clip, t->params, a, t->scratch, t->dfeat[1], grads);
     for (int64_t i = 0; i < t->nruns && t->grads; i++) {
         const pupil_decay_run *run = &t->runs[i];
         memcpy(sum + run->offset, grads + run->offset + run->shift, (size_t)run->count * sizeof *sum);

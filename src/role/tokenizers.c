@@ -7,10 +7,10 @@
 
 enum { LEARN_FROM = 4000 }; /* captions a vocabulary is learned from */
 
-/* The student's, or NULL where it is to be learned. Weights that it begins with come with theirs. */
+/* The student's, or NULL where it is to be learned. Weights that it begins with, or the teacher's text tower, come with theirs. */
 static int given(const pupil_conf *c, pupil_tokenizer **ret)
 {
-    const char *start = start_dir(c);
+    const char *start = c->student.text_of_teacher ? c->teacher.dir : start_dir(c);
     char *of_start = start ? pupil_tokenizer_file(start) : NULL, *of_teacher = c->teacher.dir ? pupil_tokenizer_file(c->teacher.dir) : NULL;
     const char *path = c->tokenizer.merges ? c->tokenizer.merges : of_start ? start : of_teacher ? c->teacher.dir : NULL;
     int r = 0;

@@ -47,7 +47,7 @@ static void set_loss(trainer *t, bool teacher)
         return;
     }
     pupil_role_loss_terms(&t->j->conf->loss, &t->lc);
-    if (!pupil_loss_wants(&t->lc, PUPIL_WANTS_TEACHER)) return;
+    if (!t->j->plan.distils) return;
     t->lc.teachers = t->j->teachers;
     for (int k = 0; k < t->j->teachers; k++) {
         const job_teacher *j = &t->j->teacher[k];
@@ -157,7 +157,7 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
     t->c = teacher ? &j->conf->teacher.train : &j->conf->student.train;
     t->is_teacher = teacher;
     t->name = teacher ? "teacher" : "student";
-    t->arch = teacher ? j->teacher[0].arch : j->student_arch;
+    t->arch = teacher ? j->teacher[0].arch : start_trained(j->conf, &j->student_arch);
     t->tok = teacher ? j->teacher[0].tok : j->tok;
     t->dir = pupil_strdup(teacher ? j->conf->teacher.dir : j->conf->run.dir);
     t->ckpt_dir = pupil_join(t->dir, "checkpoints");

@@ -246,6 +246,10 @@ static void roles(void **state)
          "f.yaml:3:37: student.train.lr_min: 0.002, expected at most lr (0.001)\n"},
         {BASE "student: {train: {lr_schedule: constant, lr_min: 1e-5}}\n",
          "f.yaml:3:50: student.train.lr_min: given, but lr_schedule is constant\n"},
+        {BASE "student: {text: teacher, model: {embed_dim: 8}}\n",
+         "f.yaml:3:45: student.model.embed_dim: given, but student.text is teacher; expected that model's own\n"
+         "f.yaml:3:17: teacher.dir: missing, expected the teacher's folder: the student has its text tower\n"
+         "f.yaml:3:17: cache.dir: missing, expected a folder for the teacher's embeddings: they are the student's text side\n"},
         {BASE "student: {init: a, inherit: {from: b}}\n",
          "f.yaml:3:36: student.inherit.from: given beside student.init, expected one of them\n"},
         {BASE "student: {inherit: {select: magnitude}}\n",

@@ -56,6 +56,12 @@ finish text 2 --set student.train.freeze='[text, logit_scale]'
 kept still text '^(token_embedding|positional|transformer|ln_final|text_projection|logit_scale)'
 proven patches --set student.train.patch_dropout=0.5
 proven linear --set student.train.lr_schedule=linear --set student.train.lr_min=1e-4
+sed 's/^  model: {image_size: 32, patch_size: 16.*/  model: {image_size: 32, patch_size: 16, vision_width: 32, vision_layers: 2, vision_head_width: 32}/' "$dir/given.yaml" >"$dir/image.yaml"
+yaml=$dir/image.yaml
+proven reuse --set student.text=teacher --set loss.preset=dime-fm --set loss.task=1 --set loss.icl=0 --set loss.crd=0 --set loss.fd=0
+kept teacher reuse '^(token_embedding|positional|transformer|ln_final|text_projection)'
+grep -q '"text_tower": "teacher"' "$dir/reuse/run.json" || { echo "FAIL run.json does not tell of the text tower"; exit 1; }
+yaml=$dir/given.yaml
 code=0
 start wrong 1 --set student.train.freeze='[image.blocks.2]' || code=$?
 [ "$code" = 2 ] && grep -q "student.train.freeze: 'image.blocks.2' is no part of the model, expected .*blocks 0 to 0" "$dir/wrong.log" || { cat "$dir/wrong.log"; exit 1; }

@@ -244,8 +244,8 @@ typedef struct {
 } pupil_conf;
 
 /** Load and check a file. `sets` are n "a.b=v" overrides (named "--set" in messages). Below it lie the defaults of
- *  the site, if there are any: the file that PUPIL_SITE names, else site.yaml in the same folder. They hold only keys that
- *  may change between two runs of one run directory, so they never change a result.
+ *  the site, if there are any: the file that PUPIL_SITE names, else conf/site.yaml of the current folder. They hold only keys
+ *  that may change between two runs of one run directory, so they never change a result.
  *  All errors of the file and the overrides are found in one go (the first 100 are shown); each is one line
  *  "file:line:column: what, what was expected[, did you mean X?]", appended to `errors` (borrowed).
  *  Settings that contradict each other are errors too, at the key that would have to change or the one that

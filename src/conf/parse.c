@@ -357,25 +357,24 @@ static int read_settings(const char *path, char **ret_text)
     return 0;
 }
 
-/* The site's file for the settings in `path`, owned; NULL if there is none. */
-static char *site_of(const char *path)
+/* The site's file, or NULL if there is none. */
+static const char *site_file(void)
 {
-    const char *named = getenv("PUPIL_SITE"), *slash = strrchr(path, '/');
-    if (named) return named[0] ? pupil_strdup(named) : NULL;
-    char *site = pupil_format("%.*ssite.yaml", slash ? (int)(slash - path) + 1 : 0, path);
-    if (!strcmp(site, path) || !pupil_exists(site)) pupil_free(&site);
-    return site;
+    static const char here[] = "conf/site.yaml";
+    const char *named = getenv("PUPIL_SITE");
+    if (named) return named[0] ? named : NULL;
+    return pupil_exists(here) ? here : NULL;
 }
 
 int pupil_conf_load(const char *path, const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors)
 {
-    char *text = NULL, *site_text = NULL, *site = site_of(path);
+    const char *site = site_file();
+    char *text = NULL, *site_text = NULL;
     int r = read_settings(path, &text);
     if (r == 0 && site) r = read_settings(site, &site_text);
     if (r == 0) r = parse(path, text, site, site_text, sets, n, ret, errors);
     else pupil_buf_printf(errors, "%s\n", pupil_reason());
     pupil_free(&text);
     pupil_free(&site_text);
-    pupil_free(&site);
     return r < 0 ? PUPIL_EUSER : 0;
 }

@@ -373,7 +373,11 @@ static void clusters(void **state)
 static void site(void **state)
 {
     (void)state;
-    char *dir = folder_new(), *conf = pupil_join(dir, "a.yaml"), *file = pupil_join(dir, "site.yaml");
+    char *dir = folder_new(), *conf = pupil_join(dir, "a.yaml"), before[4096];
+    const char *file = "conf/site.yaml", *want = "conf/site.yaml:2:19: student.train.lr: may change a result, so it stands in the "
+                                                 "settings of a run, not in those of a site\n";
+    assert_true(getcwd(before, sizeof before) && chdir(dir) == 0);
+    GOOD(pupil_mkdirs("conf"));
     pupil_conf *c = NULL;
     pupil_buf e = {0};
     const char text[] = BASE "slurm: {nodes: 3}\nloss: {task: 1}\n",
@@ -390,8 +394,6 @@ static void site(void **state)
     pupil_conf_free(&c);
     GOOD(pupil_write_file(file, wrong, strlen(wrong)));
     assert_int_equal(pupil_conf_load(conf, NULL, 0, &c, &e), PUPIL_EUSER);
-    char *want = pupil_format("%s:2:19: student.train.lr: may change a result, so it stands in the settings of a run, not "
-                              "in those of a site\n", file);
     assert_string_equal(e.s, want);
     setenv("PUPIL_SITE", "", 1); /* none */
     GOOD(pupil_conf_load(conf, NULL, 0, &c, &e));
@@ -399,8 +401,9 @@ static void site(void **state)
     unsetenv("PUPIL_SITE");
     pupil_conf_free(&c);
     pupil_buf_free(&e);
+    assert_int_equal(chdir(before), 0);
     folder_end(&dir);
-    DROP(conf, file, want);
+    pupil_free(&conf);
 }
 
 int main(void)

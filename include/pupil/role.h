@@ -58,6 +58,12 @@ int pupil_role_run(const pupil_conf *conf, bool again);
 /** The terms of the settings, and how they are computed, into `ret`. Not collective. */
 void pupil_role_loss_terms(const pupil_conf_loss *l, pupil_loss_conf *ret);
 
+/** `pupil eval`: score the teachers of `conf` that have a folder, and n model folders (none: the student in run.dir), on its
+ *  held-out data under the protocols of eval.*. Rows go to run.dir/results.jsonl, answers to run.dir/vqa-MODEL.json and
+ *  vqa_zero_shot-MODEL.json; what results.jsonl has already is not computed again. Collective over the world.
+ *  PUPIL_ESTOP after a signal. */
+int pupil_role_score(const pupil_conf *conf, const char *const *dir, int n);
+
 /** Embeddings of given tensors (oracle layout): reads inputs/images [N,3,H,W] and inputs/token_ids [N,ctx] of `in`,
  *  writes image_features, text_features [N,embed_dim] (before normalisation) and logit_scale (the parameter's exp).
  *  model_dir: model.safetensors + config.json. Not collective. */

@@ -72,6 +72,8 @@ double cli_gemm_gflops(int64_t n, double seconds); /* best of sgemm n x n x n re
 /** Settings of a file, or the defaults where path is NULL; all errors are printed, one a line, and the reason
  * counts them. */
 int cli_load_conf(const char *path, const cli_list *sets, pupil_conf **ret);
+/** A command on every rank: start MPI, share rank 0's settings, start the engine, `work`, end MPI. */
+int cli_on_ranks(const char *path, const cli_list *sets, int *argc, char ***argv, int (*work)(const pupil_conf *, void *), void *state);
 
 /* ---- loss.c -------------------------------------------------------------------------------------- */
 /** The terms of a preset (variant: NULL is published) or of a list of terms, whichever is not NULL; what is wrong is printed. */

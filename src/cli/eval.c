@@ -1,8 +1,10 @@
-/* eval.c: `pupil eval`: scores. Of a results file by the official rules of its data set, whoever made it. */
+/* eval.c: `pupil eval`: scores. Of a results file by the official rules of its data set, whoever made it; or of models on the
+ * data of a configuration, on all ranks. */
 #include "cli.h"
 
 #include "pupil/data.h"
 #include "pupil/eval.h"
+#include "pupil/role.h"
 
 #include <string.h>
 
@@ -78,12 +80,21 @@ static int score_results(const wish *w)
     return r;
 }
 
+static int score_models(const pupil_conf *conf, void *models)
+{
+    const cli_list *m = models;
+    return pupil_role_score(conf, m->item, m->n);
+}
+
 int cmd_eval(int argc, char **argv)
 {
     wish w = {.format = "auto"};
+    cli_list sets = {0}, models = {0};
     const cli_option options[] = {
-        {"results", CLI_TEXT, &w.results, "FILE", "answers in the data set's results format, whoever made them (required)"},
-        {"questions", CLI_TEXT, &w.questions, "FILE", "the questions they answer (required)"},
+        {"model", CLI_LIST, &models, "DIR", "with CONF: a model folder (repeatable); none: the student in run.dir"},
+        {"set", CLI_LIST, &sets, "KEY=VALUE", "with CONF: override one setting (repeatable)"},
+        {"results", CLI_TEXT, &w.results, "FILE", "answers in the data set's results format, whoever made them"},
+        {"questions", CLI_TEXT, &w.questions, "FILE", "the questions they answer"},
         {"annotations", CLI_TEXT, &w.annotations, "FILE", "VQA v2 and OK-VQA: the annotations"},
         {"format", CLI_TEXT, &w.format, "NAME",
          "auto, vqav2, okvqa, textvqa, vizwiz, gqa, pope or multiple_choice; auto: as the questions' content says"},
@@ -93,17 +104,30 @@ int cmd_eval(int argc, char **argv)
         {"out", CLI_TEXT, &w.out, "FILE", "write that JSON to a file; of VQA v2 it is the official accuracy file"},
     };
     const cli_spec spec = {"eval",
-                           "",
-                           "Scores of a results file by the official rules of its data set: VQA v2, OK-VQA, TextVQA, VizWiz, "
-                           "GQA, POPE or multiple choice.",
-                           "pupil eval --results runs/quickstart/vqa_results.json --questions q.json --annotations a.json",
+                           "[CONF]",
+                           "With --results: scores of a results file by the official rules of its data set: VQA v2, OK-VQA, TextVQA, "
+                           "VizWiz, GQA, POPE or multiple choice.\nWith CONF: scores of models, and of the teachers of CONF beside them, on "
+                           "its held-out data, under the protocols of eval.*: rows with intervals in results.jsonl of run.dir. Alone or "
+                           "under mpirun; what is known already is not computed again.",
+                           "pupil eval --results runs/quickstart/vqa_results.json --questions q.json --annotations a.json\n"
+                           "  mpirun -n 4 --bind-to none pupil eval conf/quickstart.yaml --model runs/quickstart --model runs/other",
                            options,
                            PUPIL_COUNT(options),
                            0,
-                           0};
+                           1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
-    if (r) return r;
-    if (!w.results) return pupil_fail(PUPIL_EUSER, "pupil eval: --results FILE is missing; see `pupil eval --help`");
-    return score_results(&w);
+    bool ranks = n == 1;
+    if (r) {
+        cli_said = cli_env_rank() != 0;
+    } else if (ranks == (w.results != NULL)) {
+        r = pupil_fail(PUPIL_EUSER, "pupil eval: expected either --results FILE or CONF; see `pupil eval --help`");
+    } else if (ranks) {
+        r = cli_on_ranks(args[0], &sets, &argc, &argv, score_models, &models);
+    } else {
+        r = score_results(&w);
+    }
+    cli_list_free(&sets);
+    cli_list_free(&models);
+    return r;
 }

@@ -16,7 +16,7 @@ static const cli_command commands[] = {
     {"launch", cmd_launch, "check a configuration, plan the ranks, run it with mpirun here or as jobs of a cluster"},
     {"run", cmd_run, "the job itself: what mpirun or srun starts on every rank"},
     {"plan", cmd_plan, "FLOPs, memory, cache bytes and the split of ranks; runs nothing"},
-    {"eval", cmd_eval, "scores of a results file by the official rules of its data set"},
+    {"eval", cmd_eval, "scores of a results file by its data set's official rules, or of models on held-out data"},
     {"report", cmd_report, "write report.html and tables of a run directory again"},
     {"cache", cmd_cache, "ls, verify, check, import: what a teacher cache holds, and whether it is right"},
     {"data", cmd_data, "scenes, index, inspect: make the built-in data set, index tars, look at samples"},

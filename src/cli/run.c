@@ -78,15 +78,32 @@ static int write_report(const pupil_conf *c)
     return 0;
 }
 
-static int job(const char *path, const cli_list *sets, bool again)
+static int job(const pupil_conf *conf, void *again)
+{
+    PUPIL_TRY(pupil_role_run(conf, *(bool *)again));
+    return write_report(conf);
+}
+
+static int on_this_rank(const char *path, const cli_list *sets, int (*work)(const pupil_conf *, void *), void *state)
 {
     pupil_conf *conf = NULL;
     PUPIL_TRY(share_conf(path, sets, &conf));
     pupil_par_set_timeout(conf->ranks.timeout);
     int r = start_engine(conf);
-    if (r == 0) r = pupil_role_run(conf, again);
-    if (r == 0) r = write_report(conf);
+    if (r == 0) r = work(conf, state);
     pupil_conf_free(&conf);
+    return r;
+}
+
+int cli_on_ranks(const char *path, const cli_list *sets, int *argc, char ***argv, int (*work)(const pupil_conf *, void *), void *state)
+{
+    enum { START_SECONDS = 300 };
+    cli_best_kernel();
+    pupil_signals_catch();
+    PUPIL_TRY(pupil_par_start(argc, argv, START_SECONDS));
+    int r = on_this_rank(path, sets, work, state);
+    cli_said = r != PUPIL_EMPI && pupil_comm_rank(pupil_par_world()) != 0; /* agreed: rank 0 says it */
+    pupil_par_end();
     return r;
 }
 
@@ -111,20 +128,8 @@ int cmd_run(int argc, char **argv)
                            1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
-    if (r == 0) {
-        cli_best_kernel();
-        pupil_signals_catch();
-        enum { START_SECONDS = 300 };
-        r = pupil_par_start(&argc, &argv, START_SECONDS);
-        if (r == 0) {
-            r = job(args[0], &sets, again);
-            cli_said =
-                r != PUPIL_EMPI && pupil_comm_rank(pupil_par_world()) != 0; /* agreed: rank 0 says it */
-            pupil_par_end();
-        }
-    } else {
-        cli_said = cli_env_rank() != 0;
-    }
+    if (r == 0) r = cli_on_ranks(args[0], &sets, &argc, &argv, job, &again);
+    else cli_said = cli_env_rank() != 0;
     cli_list_free(&sets);
     return r;
 }

@@ -40,7 +40,8 @@ static int all_runs(const request *q, int64_t n, float *ret)
     double since = pupil_now();
     char eta[32];
     for (int64_t k = first; k < end && r == 0; k++) {
-        r = one_run(q, &b, a, s, k * run, PUPIL_MIN(run, n - k * run), ret + k * run * dim);
+        r = pupil_signal_seen() ? pupil_fail(PUPIL_ESTOP, "stopped by signal %d during the evaluation", pupil_signal_seen())
+                                : one_run(q, &b, a, s, k * run, PUPIL_MIN(run, n - k * run), ret + k * run * dim);
         double left = (pupil_now() - since) / (double)(k + 1 - first) * (double)(end - k - 1);
         pupil_progress(false, "evaluate  %s: %s %lld/%lld   ETA %s", q->e->name, q->pictures ? "pictures" : "texts",
                        (long long)((k + 1 - first) * run), (long long)((end - first) * run), pupil_duration(left, eta));

@@ -396,12 +396,18 @@ int evaluation_open(evaluation *e)
     return 0;
 }
 
-void evaluation_close(evaluation *e)
+void evaluation_forget(evaluation *e)
 {
     for (int i = 0; i < e->r.n_who; i++) {
         pupil_vqa_score_free(&e->r.who[i].score);
         pupil_free(&e->given[i]);
     }
+    e->r.n_who = e->r.n_rank = 0;
+}
+
+void evaluation_close(evaluation *e)
+{
+    evaluation_forget(e);
     for (int s = 0; s < 2; s++) asked_free(&e->q[s]);
     score_classes_close(&e->classes);
     pupil_answers_free(&e->list);

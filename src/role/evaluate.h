@@ -43,6 +43,7 @@ void scored_free(scored *s);
 
 /* ---- evaluate.c: all collective ---- */
 int evaluation_open(evaluation *e); /* e->j: with its data open */
+void evaluation_forget(evaluation *e); /* what has been found, before the next model. Not collective. */
 void evaluation_close(evaluation *e);
 int evaluation_embed(evaluation *e, scored *s, pupil_split split); /* pictures that are asked about */
 int evaluation_embed_pairs(evaluation *e, scored *s);

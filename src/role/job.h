@@ -44,6 +44,7 @@ static inline bool job_leads(const job *j) { return pupil_comm_rank(j->world) ==
 
 /* ---- setup.c ---- */
 int job_open(job *j);             /* run directory, data, tokenizers, architectures. Collective. */
+int job_open_data(job *j);        /* the data set alone, and its digest. Collective. */
 void job_close(job *j);
 void job_note_phase(job *j, const char *name, double seconds, double pairs);
 /* The lines of an identity that tell of the data, and of how a cache is laid out. */

@@ -82,7 +82,7 @@ static void forget_student(const char *dir)
     pupil_free(&ckpt);
 }
 
-static int open_data(job *j)
+int job_open_data(job *j)
 {
     int r = job_leads(j) ? pupil_dataset_open(&j->conf->data, j->conf->run.dir, &j->data) : 0;
     PUPIL_TRY(pupil_agree(j->world, r)); /* the first one makes the indices, the others read them */
@@ -104,7 +104,7 @@ int job_open(job *j)
     int r = job_leads(j) ? claim_run_dir(j) : 0;
     if (r == 0 && job_leads(j) && j->again) forget_student(j->conf->run.dir);
     PUPIL_TRY(pupil_agree(j->world, r));
-    PUPIL_TRY(open_data(j));
+    PUPIL_TRY(job_open_data(j));
     PUPIL_TRY(tokenizers_open(j));
     PUPIL_TRY(pupil_agree(j->world, start_arch(j->conf, pupil_tokenizer_vocab(j->tok), &j->student_arch)));
     return teachers_open(j);

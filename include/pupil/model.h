@@ -96,6 +96,7 @@ int pupil_arch_to_hf(const pupil_arch *a, pupil_buf *config, pupil_buf *preproce
 int64_t pupil_arch_patches(const pupil_arch *a);
 /** Multiply-add counts x2 of one forward pass: per image, and per caption of `tokens` tokens. */
 double pupil_arch_image_flops(const pupil_arch *a);
+double pupil_arch_patches_flops(const pupil_arch *a, int64_t patches); /* of an image of which so many patches are seen */
 double pupil_arch_text_flops(const pupil_arch *a, double tokens);
 
 /* ---- the model ---------------------------------------------------------------------------------- */

@@ -13,11 +13,12 @@ static double blocks_flops(const pupil_tower_arch *t, double n, bool causal, boo
     return full * (double)(t->layers - 1) + last;
 }
 
-double pupil_arch_image_flops(const pupil_arch *a)
+double pupil_arch_image_flops(const pupil_arch *a) { return pupil_arch_patches_flops(a, pupil_arch_patches(a)); }
+
+double pupil_arch_patches_flops(const pupil_arch *a, int64_t patches)
 {
     bool map = a->pool == PUPIL_POOL_MAP;
-    double side = (double)(a->image_size / a->patch), np = side * side, n = np + a->class_token,
-           w = (double)a->image.width;
+    double np = (double)patches, n = np + a->class_token, w = (double)a->image.width;
     double stem = 2 * np * w * 3 * (double)(a->patch * a->patch);
     double proj = a->image_proj == PUPIL_PROJ_NONE ? 0 : 2 * w * (double)a->embed_dim;
     double pool = map ? 2 * n * 2 * w * w + 2 * (w * w + 2 * w * (double)a->pool_mlp) + 4 * n * w : 0;

@@ -154,6 +154,8 @@ int trainer_run(trainer *t, stream *s);
 const pupil_clip *trainer_clip(const trainer *t);
 /* Of the model to be scored and exported: the average, where there is one. Whole on rank 0 after trainer_run(). */
 const float *trainer_params(const trainer *t);
+/* Patches of a picture that training sees. */
+int64_t trainer_patches(const pupil_conf_train *c, const pupil_arch *a);
 /* Freeze what the settings of teacher or student (name) say, and see that they are for such a model. PUPIL_EUSER. */
 int trainer_freeze(const pupil_conf_train *c, const char *name, pupil_clip *clip);
 

@@ -136,7 +136,7 @@ static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
     p->image_flops = pupil_arch_image_flops(&student);
     p->text_flops = pupil_arch_text_flops(&student, p->tokens);
     p->student_params = params_of(&student);
-    p->student_flops = 3 * (p->image_flops + p->text_flops) * (double)(s->batch_size * s->steps);
+    p->student_flops = 3 * (pupil_arch_patches_flops(&student, trainer_patches(s, &student)) + p->text_flops) * (double)(s->batch_size * s->steps);
     p->teacher_count = teachers_count(c);
     for (int k = 0; k < p->teacher_count; k++) {
         pupil_plan_teacher *x = &p->teacher[k];

@@ -127,6 +127,11 @@ static void comm_open(trainer *t, pupil_comm *c)
     }
 }
 
+int64_t trainer_patches(const pupil_conf_train *c, const pupil_arch *a)
+{
+    return PUPIL_MAX((int64_t)1, (int64_t)((double)pupil_arch_patches(a) * (1 - c->patch_dropout)));
+}
+
 int trainer_freeze(const pupil_conf_train *c, const char *name, pupil_clip *clip)
 {
     for (int i = 0; i < c->freeze.n; i++) PUPIL_TRY(pupil_context(pupil_clip_freeze(clip, c->freeze.item[i]), "%s.train.freeze", name));
@@ -191,8 +196,7 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
         t->averaged = floats(t->table->total);
     }
     t->order = job_order(j, (uint64_t)t->c->seed);
-    if (t->c->patch_dropout > 0)
-        t->kept = PUPIL_MAX((int64_t)1, (int64_t)((double)pupil_arch_patches(&t->arch) * (1 - t->c->patch_dropout)));
+    if (t->c->patch_dropout > 0) t->kept = trainer_patches(t->c, &t->arch);
     if (r == 0 && t->order.samples < t->c->batch_size)
         r = pupil_fail(PUPIL_EUSER, "%s.train.batch_size is %lld, but there are only %lld training samples", t->name,
                        (long long)t->c->batch_size, (long long)t->order.samples);

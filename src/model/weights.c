@@ -6,6 +6,7 @@
 
 #include "layout.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -226,6 +227,9 @@ int pupil_weights_open(const char *path, pupil_clip *c, pupil_weights **ret)
         if (strncmp(t->t[i].name, "loss.", 5)) r = find_source(pupil_clip_arch(c), l, w->file, path, &t->t[i], &w->source[i]);
     if (r == 0) name_unused(w, path);
     if (r == 0 && t->total * (int64_t)sizeof(float) <= RESIDENT) make_resident(w);
+    if (r == 0 && !isfinite(pupil_clip_scale(c, w)))
+        r = pupil_fail(PUPIL_EFORMAT, "%s: tensor logit_scale: %g; its exponential is not finite", path,
+                       (double)*weights_span(w, pupil_clip_scale_offset(c), 1));
     if (r < 0) pupil_weights_free(&w);
     else *ret = w;
     return r;

@@ -86,6 +86,19 @@ static void folders_read_back(void **state)
     DROP(p, q, model, file);
 }
 
+static void a_scale_without_an_exponential(void **state)
+{
+    pupil_clip *c = pupil_clip_new(&small);
+    float *p = floats(pupil_clip_table(c)->total);
+    pupil_table_init(pupil_clip_table(c), 3, p);
+    char *model = pupil_join(dir, "hot");
+    p[pupil_clip_scale_offset(c)] = 1000;
+    GOOD(pupil_model_dir_save(model, c, p));
+    BAD(pupil_model_dir_load(model, c, p), PUPIL_EFORMAT, "tensor logit_scale: 1000; its exponential is not finite");
+    pupil_clip_free(&c);
+    DROP(p, model);
+}
+
 static void a_folder_of_another_size(void **state)
 {
     pupil_clip *c = pupil_clip_new(&small);
@@ -114,6 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folders_read_back),
+        cmocka_unit_test(a_scale_without_an_exponential),
         cmocka_unit_test(a_folder_of_another_size),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -46,8 +46,8 @@ typedef struct {
     const char *text; /* begins with the broken samples' line */
 } tar_index;
 
-/* Load the index of a tar, or make and save it. PUPIL_ENOTFOUND | PUPIL_EIO | PUPIL_EFORMAT (not a tar,
- * compressed). */
+/* Load the index of a tar, or make and save it. PUPIL_ENOTFOUND | PUPIL_EIO | PUPIL_EFORMAT (compressed).
+ * What is no tar at all is one that is damaged from its first byte on, like a copy that was stopped at once: counted. */
 int tar_index_open(const char *tar, const char *index_dir, tar_index *ret);
 /* As tar_index_open() without its result. *ret_made: there was none yet. */
 int tar_index_ensure(const char *tar, const char *index_dir, bool *ret_made);

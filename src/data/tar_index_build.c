@@ -83,21 +83,25 @@ static void add_member(builder *b, const char *name, int64_t at, int64_t bytes, 
         (member){pupil_format("%.*s", (int)(dot - name), name), kind, order, at, bytes};
 }
 
+/* What libarchive could not read after `order` members: a failing disk ends it, a damaged file is counted. */
+static int unreadable(builder *b, struct archive *a, int64_t order)
+{
+    const char *why = archive_error_string(a);
+    int cause = archive_errno(a);
+    if (cause > 0 && cause != EILSEQ) /* errno of a read; EILSEQ and -1 are about what was read */
+        return pupil_fail(PUPIL_EIO, "%s: %s", b->tar, why);
+    if (order == 0) faults_add(&b->broken, FAULT_DAMAGED, "not a tar (%s)", why);
+    else faults_add(&b->broken, FAULT_DAMAGED, "after member %lld (%s)", (long long)order, why);
+    return 0;
+}
+
 static int walk(builder *b, struct archive *a)
 {
     struct archive_entry *e;
     for (int64_t order = 0;; order++) {
         int r = archive_read_next_header(a, &e);
         if (r == ARCHIVE_EOF) return 0;
-        if (r < ARCHIVE_WARN) {
-            const char *why = archive_error_string(a);
-            int cause = archive_errno(a);
-            if (cause > 0 && cause != EILSEQ) /* errno of a read; EILSEQ and -1 are about what was read */
-                return pupil_fail(PUPIL_EIO, "%s: %s", b->tar, why);
-            if (order == 0) return pupil_fail(PUPIL_EFORMAT, "%s: not a tar: %s", b->tar, why);
-            faults_add(&b->broken, FAULT_DAMAGED, "after member %lld (%s)", (long long)order, why);
-            return 0;
-        }
+        if (r < ARCHIVE_WARN) return unreadable(b, a, order);
         const char *name = archive_entry_pathname_utf8(e);
         if (!name) name = archive_entry_pathname(e);
         bool plain = archive_entry_filetype(e) == AE_IFREG && !archive_entry_hardlink(e) &&
@@ -127,9 +131,7 @@ static int read_headers(builder *b)
     struct archive *a = archive_read_new();
     PUPIL_REQUIRE(a);
     archive_read_support_format_tar(a);
-    int r = archive_read_open_fd(a, b->fd, 1 << 16) < ARCHIVE_WARN
-                ? pupil_fail(PUPIL_EFORMAT, "%s: not a tar: %s", b->tar, archive_error_string(a))
-                : walk(b, a);
+    int r = archive_read_open_fd(a, b->fd, 1 << 16) < ARCHIVE_WARN ? unreadable(b, a, 0) : walk(b, a);
     archive_read_free(a);
     return r;
 }

@@ -51,6 +51,7 @@ static void page(pupil_buf *b, const report *r, const figures *f)
     page_types(b, r);
     page_samples(b, r);
     page_retrieval(b, r);
+    page_scores(b, r);
     page_training(b, r, f);
     page_speed(b, r, f);
     page_origin(b, r);

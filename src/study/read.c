@@ -249,6 +249,17 @@ static void read_sample(reader *r, void *ctx, json_t *item)
     if (s->student && isnan(s->accuracy)) s->accuracy = pupil_vqa_accuracy(s->student, given);
 }
 
+static void read_score(reader *r, void *ctx, json_t *item)
+{
+    report *p = ctx;
+    json_t *interval = member(r, item, "interval", JSON_ARRAY);
+    const json_t *low = json_array_get(interval, 0), *high = json_array_get(interval, 1);
+    score s = {string(r, item, "model"), string(r, item, "protocol"), string(r, item, "metric"), number(r, item, "n", 0, 1e15),
+               number(r, item, "value", -1e30, 1e30), json_is_number(low) ? json_number_value(low) : NAN,
+               json_is_number(high) ? json_number_value(high) : NAN};
+    if (s.model && s.protocol && s.metric) p->score[p->n_scores++] = s;
+}
+
 /* The student first, then the teacher, the others as they came. */
 static void order_models(report *p)
 {
@@ -275,6 +286,9 @@ static int read_eval(report *p, const char *path)
     p->retrieval_pairs = number(&r, pairs, "n", 0, 1e15);
     each_object(&r, member(&r, pairs, "models", JSON_ARRAY), "retrieval.models", MODELS_MAX, read_retrieval_model, p);
     each_object(&r, member(&r, p->eval, "samples", JSON_ARRAY), "samples", SAMPLES_MAX, read_sample, p);
+    json_t *scores = member(&r, p->eval, "scores", JSON_ARRAY);
+    p->score = pupil_alloc(PUPIL_MIN(json_array_size(scores), (size_t)SCORES_MAX) * sizeof *p->score);
+    each_object(&r, scores, "scores", SCORES_MAX, read_score, p);
     order_models(p);
     return r.code;
 }
@@ -345,6 +359,7 @@ void report_free(report *p)
         pupil_free(&p->vqa[k].answer_type.g);
         pupil_free(&p->vqa[k].question_type.g);
     }
+    pupil_free(&p->score);
     series_free(&p->student);
     series_free(&p->teacher);
     pupil_free(&p->name);

@@ -10,7 +10,7 @@
 
 /* ---- a run directory, read and checked (read.c) --------------------------------------------------- */
 /* A number that is not there is NaN, a string that is not there NULL. Strings belong to the JSON. */
-enum { MODELS_MAX = 16, SAMPLES_MAX = 60, COLUMNS_MAX = 64 };
+enum { MODELS_MAX = 16, SAMPLES_MAX = 60, COLUMNS_MAX = 64, SCORES_MAX = 1000 };
 
 /** metrics.jsonl as columns: "loss", "terms.task", "seconds.data", ...; "step" is always there if rows > 0. */
 typedef struct {
@@ -52,6 +52,10 @@ typedef struct {
     double accuracy, teacher_accuracy;
 } sample;
 typedef struct {
+    const char *model, *protocol, *metric;
+    double n, value, low, high; /* low, high: of its interval */
+} score;
+typedef struct {
     const char *name;
     double seconds, pairs;
 } phase;
@@ -70,6 +74,8 @@ typedef struct {
     double retrieval_pairs;
     sample sample[SAMPLES_MAX];
     int n_samples;
+    score *score; /* owned */
+    int n_scores;
     phase phase[MODELS_MAX];
     int n_phases;
 } report;
@@ -131,6 +137,7 @@ void page_answer(pupil_buf *b, const report *r);
 void page_types(pupil_buf *b, const report *r);
 void page_samples(pupil_buf *b, const report *r);
 void page_retrieval(pupil_buf *b, const report *r);
+void page_scores(pupil_buf *b, const report *r); /* scores.c */
 void page_training(pupil_buf *b, const report *r, const figures *f);
 void page_speed(pupil_buf *b, const report *r, const figures *f);
 void page_origin(pupil_buf *b, const report *r);

@@ -79,6 +79,24 @@ static int save_retrieval(const report *r)
     return save(r, "retrieval.csv", &b);
 }
 
+static int save_scores(const report *r)
+{
+    pupil_buf b = {0};
+    pupil_buf_puts(&b, "model,protocol,metric,n,value,low,high\n");
+    for (int k = 0; k < r->n_scores; k++) {
+        const score *s = &r->score[k];
+        text(&b, s->model);
+        pupil_buf_puts(&b, ",");
+        text(&b, s->protocol);
+        pupil_buf_puts(&b, ",");
+        text(&b, s->metric);
+        const double value[] = {s->n, s->value, s->low, s->high};
+        for (int i = 0; i < PUPIL_COUNT(value); i++) number(&b, value[i]);
+        pupil_buf_puts(&b, "\n");
+    }
+    return save(r, "scores.csv", &b);
+}
+
 /* Columns of the metrics whose names pass: step first, then in the order of their first appearance. */
 static int save_series(const report *r, const char *file, bool (*wanted)(const char *))
 {
@@ -113,6 +131,7 @@ int tables_write(const report *r)
     pupil_free(&dir);
     if (code == 0) code = save_vqa(r);
     if (code == 0) code = save_retrieval(r);
+    if (code == 0) code = save_scores(r);
     if (code == 0) code = save_series(r, "loss.csv", of_loss);
     if (code == 0) code = save_series(r, "throughput.csv", of_speed);
     return code;

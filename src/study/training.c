@@ -143,6 +143,6 @@ void page_origin(pupil_buf *b, const report *r)
     if (r->run) facts(b, r->run);
     else absent(b, "No versions and digests: run.json is not there.");
     html(b, "<p class=\"note\" style=\"margin-top:14px\">The same numbers as tables: <a href=\"tables/vqa.csv\">vqa.csv</a>, "
-            "<a href=\"tables/retrieval.csv\">retrieval.csv</a>, <a href=\"tables/loss.csv\">loss.csv</a>, "
+            "<a href=\"tables/retrieval.csv\">retrieval.csv</a>, <a href=\"tables/scores.csv\">scores.csv</a>, <a href=\"tables/loss.csv\">loss.csv</a>, "
             "<a href=\"tables/throughput.csv\">throughput.csv</a>, in the folder tables beside this page.</p>\n");
 }

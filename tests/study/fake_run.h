@@ -129,7 +129,11 @@ static inline void fake_samples(const char *dir, pupil_buf *b, int n)
         pupil_buf_json(b, w[2]);
         pupil_buf_printf(b, ", \"accuracy\": %.1f}", split ? 0.6 : right ? 1.0 : 0.0);
     }
-    pupil_buf_puts(b, "]}\n");
+    pupil_buf_puts(b, "],\n\"scores\": ["
+                      "{\"model\": \"student\", \"protocol\": \"zero_shot\", \"metric\": \"top1\", \"n\": 2500, \"value\": 61.5, \"interval\": [59.5, 63.25]},"
+                      "{\"model\": \"teacher <b>\", \"protocol\": \"zero_shot\", \"metric\": \"top1\", \"n\": 2500, \"value\": 75},"
+                      "{\"model\": \"student\", \"protocol\": \"zero_shot\", \"metric\": \"top5\", \"n\": 2500, \"value\": 90, \"interval\": [88, 92]},"
+                      "{\"model\": \"student\", \"protocol\": \"against teacher\", \"metric\": \"cka_image\", \"n\": 1000, \"value\": 0.8125}]}\n");
 }
 
 static const char fake_yaml[] = "run:\n  dir: runs/quickstart\n  mode: split\nteacher:\n  model:\n    image_size: 64\n    patch_size: 8\n"

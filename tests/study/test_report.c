@@ -121,6 +121,13 @@ static void test_tables(void **state)
     has(vqa, "model,by,name,n,accuracy\nstudent,overall,,2000,71.32\n");
     has(vqa, "\nteacher,question_type,more <or> fewer,372,74.5\n");
     assert_int_equal(count_of(vqa, "\n"), 1 + 5 * (1 + 3 + 8));
+    char *scores = slurp(dir, "tables/scores.csv"), *page = slurp(dir, "report.html");
+    has(scores, "model,protocol,metric,n,value,low,high\nstudent,zero_shot,top1,2500,61.5,59.5,63.25\nteacher <b>,zero_shot,top1,2500,75,,\n");
+    has(page, "<h3>zero_shot</h3>\n<p class=\"note\">n = 2,500</p>");
+    has(page, "<th>model</th><th>top1</th><th>top5</th></tr></thead>\n<tbody>\n<tr class=\"student\"><th scope=\"row\">student</th>"
+              "<td>61.5<br><small>59.5 to 63.2</small></td><td>90.0<br><small>88.0 to 92.0</small></td></tr>\n"
+              "<tr class=\"\"><th scope=\"row\">teacher &lt;b&gt;</th><td>75.0</td><td>&ndash;</td></tr>");
+    has(page, "<th>cka image</th></tr></thead>\n<tbody>\n<tr class=\"student\"><th scope=\"row\">student</th><td>0.812</td></tr>");
     has(retrieval, "\nteacher,text_to_image,1000,0.331,0.548,0.695,22.9,4\n");
     has(retrieval, "\npixel nearest neighbour,image_to_text,1000,0.031,,,,\n");
     assert_int_equal(count_of(retrieval, "\n"), 1 + 2 + 2 + 1);
@@ -138,7 +145,7 @@ static void test_tables(void **state)
     assert_true(value == series_get(&r.student, "loss")[149]); /* read back equal */
     assert_true(norm == series_get(&r.student, "grad_norm")[150]);
     report_free(&r);
-    DROP(vqa, retrieval, loss, speed);
+    DROP(vqa, retrieval, loss, speed, scores, page);
     folder_end(&dir);
 }
 

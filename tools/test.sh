@@ -42,6 +42,7 @@ names=$({
   sed -n 's/^\[  SKIPPED \] \([a-z][A-Za-z0-9_]*\)$/\1/p' build/meson-logs/testlog.txt
 } | sort -u | tr '\n' ' ')
 [ -z "$names" ] || echo "skipped, for what they need is not on this machine: $names"
+[ "${PUPIL_TEST_SLURM:-}" = 1 ] || echo "not run: what needs a SLURM of its own (tools/test.sh --slurm)"
 [ "$failed" = 0 ] || echo "failed: $(grep -vE '"result": "(OK|EXPECTEDFAIL|SKIP)"' "$log_json" | name_of | tr '\n' ' ')"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

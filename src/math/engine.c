@@ -19,7 +19,7 @@ static int threads = 1;
 const char *pupil_blas_kernel(void) { return openblas_get_corename(); }
 static void blas_threads(int n) { openblas_set_num_threads(n); }
 #else /* others choose well, and follow OpenMP */
-const char *pupil_blas_kernel(void) { return "of this BLAS's own choice"; }
+const char *pupil_blas_kernel(void) { return "(another BLAS)"; }
 static void blas_threads(int n) { (void)n; }
 #endif
 

@@ -67,5 +67,6 @@ case $(squeue -h -j "$(number node)" -o %B) in n4) lost=3 ;; esac # not where th
 "$here/lab.sh" kill "n$lost"
 began=$(date +%s)
 finished node
-says node 'waited 10 s in\|DUE TO NODE FAILURE\|Node failure'
+says node '8 ranks x 1 thread'
+says node '6 ranks x 1 thread' # the second start
 same node alone "node, $(($(date +%s) - began)) s after it was lost"

@@ -82,7 +82,7 @@ static const char page_formats[] =
     "  resolved.yaml       every setting as it was used\n"
     "  metrics.jsonl       one object a step: step, epoch, loss, terms, lr, grad_norm, logit_scale, "
     "pairs_per_s, ranks, seconds by phase\n"
-    "  checkpoints/        step-*.h5 (params, adam_m, adam_v) and their journal; any number of ranks can "
+    "  checkpoints/        step-*.h5 (params, adam_m, adam_v, ema) and their journal; any number of ranks can "
     "resume them\n"
     "  model.safetensors   the student with open_clip's tensor names, and config.json beside it\n"
     "  merges.txt          its tokenizer\n"

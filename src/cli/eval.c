@@ -74,10 +74,10 @@ static int score_results(const wish *w)
     pupil_vqa_set *set = NULL;
     if (!w->questions) return pupil_fail(PUPIL_EUSER, "pupil eval: --results needs --questions FILE; see `pupil eval --help`");
     PUPIL_TRY(format_of(w->format, &files.format));
-    PUPIL_TRY(pupil_vqa_load(&files, &set));
-    int r = score_set(w, set);
+    int r = pupil_vqa_load(&files, &set);
+    if (r == 0) r = score_set(w, set);
     pupil_vqa_free(&set);
-    return r;
+    return r == PUPIL_EFORMAT ? PUPIL_EUSER : r; /* the files are what the user gives */
 }
 
 static int score_models(const pupil_conf *conf, void *models)

@@ -9,29 +9,41 @@
 
 enum { ANNOTATORS = 10 };
 
-static bool all_equal(char *const s[ANNOTATORS])
+/* Does each of the annotators' answers, as it is or normalised, equal mine? Equal answers are normalised once. */
+static int count_matches(const char *mine, char *const theirs[ANNOTATORS], bool as_written, bool match[ANNOTATORS])
 {
-    for (int i = 1; i < ANNOTATORS; i++)
-        if (strcmp(s[i], s[0]) != 0) return false;
-    return true;
+    int matches = 0;
+    for (int i = 0; i < ANNOTATORS; i++) {
+        int same = 0;
+        while (same < i && strcmp(theirs[same], theirs[i]) != 0) same++;
+        if (same < i) {
+            match[i] = match[same];
+        } else {
+            char *s = as_written ? NULL : pupil_vqa_normalize(theirs[i]);
+            match[i] = strcmp(s ? s : theirs[i], mine) == 0;
+            pupil_free(&s);
+        }
+        matches += match[i];
+    }
+    return matches;
 }
 
 double pupil_vqa_accuracy(const char *answer, char *const answers[ANNOTATORS])
 {
-    char *side[ANNOTATORS + 1]; /* the annotators', then the answer */
-    for (int i = 0; i <= ANNOTATORS; i++) side[i] = normalize_strip(i < ANNOTATORS ? answers[i] : answer);
-    bool as_written = all_equal(side);
-    bool match[ANNOTATORS];
-    int matches = 0;
-    for (int i = ANNOTATORS; i >= 0; i--) {
-        if (!as_written) {
-            char *raw = side[i];
-            side[i] = pupil_vqa_normalize(raw);
-            pupil_free(&raw);
-        }
-        if (i < ANNOTATORS) matches += match[i] = strcmp(side[i], side[ANNOTATORS]) == 0;
+    char *theirs[ANNOTATORS], *mine = normalize_strip(answer);
+    bool match[ANNOTATORS], as_written = true;
+    for (int i = 0; i < ANNOTATORS; i++) {
+        theirs[i] = normalize_strip(answers[i]);
+        as_written = as_written && strcmp(theirs[i], theirs[0]) == 0;
     }
-    for (int i = 0; i <= ANNOTATORS; i++) pupil_free(&side[i]);
+    if (!as_written) {
+        char *raw = mine;
+        mine = pupil_vqa_normalize(raw);
+        pupil_free(&raw);
+    }
+    int matches = count_matches(mine, theirs, as_written, match);
+    for (int i = 0; i < ANNOTATORS; i++) pupil_free(&theirs[i]);
+    pupil_free(&mine);
     double sum = 0;
     for (int i = 0; i < ANNOTATORS; i++) sum += PUPIL_MIN(1.0, (double)(matches - match[i]) / 3);
     return sum / ANNOTATORS;

@@ -202,6 +202,36 @@ static void progress_fits_its_terminal(void **state)
     assert_string_equal(got, "\ra line that is far \033[K\n");
 }
 
+/* The official accuracy file, byte for byte, and what a malformed file costs. */
+static void results_are_scored(void **state)
+{
+    (void)state;
+    const char *oracle = getenv("PUPIL_ORACLE");
+    char *vqa = pupil_format("%s/vqa", oracle ? oracle : "");
+    if (!oracle || !pupil_is_dir(vqa)) {
+        print_message("skipped: %s is not here (PUPIL_ORACLE)\n", vqa);
+        skip();
+    }
+    char *questions = pupil_join(vqa, "questions.json"), *annotations = pupil_join(vqa, "annotations.json"),
+         *results = pupil_join(vqa, "results.json"), *out = pupil_join(dir, "scores.json"), *got,
+         *bad = write_text(dir, "bad.json", "[{\"question_id\": 1, \"answer\": \"yes\"}]");
+    program p;
+    RUN(&p, dir, "eval", "--results", results, "--questions", questions, "--annotations", annotations, "--json", "--out", out);
+    CHECK(p.code == 0, "%s", p.err);
+    GOOD(pupil_read_file(out, 0, &got, NULL));
+    HOLDS(got, "{\"overall\": 73.37, \"perQuestionType\": {\"what time is it\": 74.29, \"why\": 73.94, ");
+    CHECK(!strncmp(p.out, got, strlen(got)) && !strcmp(p.out + strlen(got), "\n"), "printed: %s", p.out);
+    program_free(&p);
+    RUN(&p, dir, "eval", "--results", bad, "--questions", questions, "--annotations", annotations);
+    CHECK(p.code == 2 && lines_of(p.err) == 1, "%d: %s", p.code, p.err);
+    HOLDS(p.err, "bad.json:1: 1 is no question's");
+    program_free(&p);
+    RUN(&p, dir, "eval");
+    CHECK(p.code == 2 && lines_of(p.err) == 1, "%d: %s", p.code, p.err);
+    program_free(&p);
+    DROP(vqa, questions, annotations, results, out, got, bad);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -209,6 +239,7 @@ int main(void)
         cmocka_unit_test(pages_are_there),          cmocka_unit_test(wrong_words_cost_one_line),
         cmocka_unit_test(without_a_command),        cmocka_unit_test(all_mistakes_of_a_file),
         cmocka_unit_test(missing_things_are_named), cmocka_unit_test(progress_fits_its_terminal),
+        cmocka_unit_test(results_are_scored),
     };
     dir = folder_new();
     int r = cmocka_run_group_tests(tests, NULL, NULL);

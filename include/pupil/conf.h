@@ -37,7 +37,7 @@ typedef enum {
     PUPIL_VQA_POPE
 } pupil_vqa_format;
 typedef enum { PUPIL_ACT_PRESET = -1, PUPIL_ACT_GELU, PUPIL_ACT_QUICK_GELU } pupil_act;
-typedef enum { PUPIL_DTYPE_F16, PUPIL_DTYPE_F32 } pupil_dtype;
+typedef enum { PUPIL_DTYPE_F16, PUPIL_DTYPE_F32, PUPIL_DTYPE_BF16, PUPIL_DTYPE_I8 } pupil_dtype;
 typedef enum { PUPIL_VARIANT_PUBLISHED, PUPIL_VARIANT_AS_RELEASED } pupil_variant;
 typedef enum { PUPIL_LR_COSINE, PUPIL_LR_CONSTANT, PUPIL_LR_LINEAR } pupil_lr_schedule;
 typedef enum { PUPIL_SELECT_FIRST, PUPIL_SELECT_MAGNITUDE } pupil_select;
@@ -163,6 +163,7 @@ typedef struct {
     char *preset; /* what the terms were expanded from, or NULL; not printed */
     pupil_variant variant;
     bool plain_heads;
+    int64_t captions; /* of a sample in a step: 1 or 2 */
     pupil_conf_term task, sigmoid, crd, icl, cross_kd, fd, gd, afd, affinity, ensemble, soft_sigmoid, hinton, logit_std, dist, rkd_distance,
         rkd_angle, vl, pvl, udist;
 } pupil_conf_loss;
@@ -170,6 +171,8 @@ typedef struct {
 typedef struct {
     char *dir;
     pupil_dtype dtype;
+    int64_t views, captions; /* embeddings of a sample */
+    bool independent_views;  /* view_policy: same | independent */
     int64_t segment_blocks; /* blocks a segment file */
     int64_t high_water;     /* split mode: blocks teachers may be ahead of the students */
     int64_t share;          /* 0: this job fills it alone; else its number among the jobs that fill it */

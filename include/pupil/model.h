@@ -117,6 +117,8 @@ int pupil_clip_freeze(pupil_clip *c, const char *part);
 typedef struct pupil_acts pupil_acts;
 /** Room for `batch` pairs. keep: backward will follow; else layers share memory (inference). */
 pupil_acts *pupil_acts_new(const pupil_clip *c, int64_t batch, bool keep);
+/** The same with room for `captions` texts of each image. */
+pupil_acts *pupil_acts_new_captions(const pupil_clip *c, int64_t batch, int64_t captions, bool keep);
 void pupil_acts_free(pupil_acts **a);
 typedef struct pupil_scratch pupil_scratch;
 pupil_scratch *pupil_scratch_new(const pupil_clip *c, int64_t batch);

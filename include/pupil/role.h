@@ -79,7 +79,7 @@ int pupil_role_import(const pupil_conf *conf, const char *const *from, int n, co
 
 /** `pupil cache check`: what recomputed rows of a cache said. A row passes where each of its values differs from the one
  *  computed again by no more than
- *      half a unit in the last place of the stored format (float16; nothing for float32)
+ *      half a unit in the last place of the stored format (nothing for f32)
  *      + tolerance x the root mean square of the row
  *  The first is what storing rounds. The second is for sums in another order, which batches of another size and other
  *  CPUs' kernels bring (1e-6 to 1e-5 is usual; PUPIL_CHECK_OWN is 1e-4), and, where the embeddings were
@@ -95,7 +95,8 @@ typedef struct {
 } pupil_check_side;
 typedef struct {
     int64_t rows, blocks, blocks_have;
-    bool imported, f32;
+    bool imported;
+    const char *dtype; /* of the cache; static */
     double tolerance;
     pupil_check_side side[2]; /* images, texts */
 } pupil_check;

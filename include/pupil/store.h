@@ -16,20 +16,23 @@
  *
  *  ---- A teacher cache folder -------------------------------------------------------------------------
  *  identity.txt      what the cache is: "key: value" lines, sorted; written once, through publish. samples, block,
- *                    dim and dtype (f16 or f32) must be among the keys: they are the shape
+ *                    dim, views, captions and dtype (f16, f32, bf16 or i8) must be among the keys: they are the shape
  *  journal.txt       records "seg lane= n= file= bytes= head=BYTES/CRC blocks=3,17,5 rows=256,256,80
- *                    crcs=aabbccdd/eeff0011,..." (per block: CRC-32C of the image chunk / of the text chunk as
- *                    stored; head: of all bytes before the first chunk, which are all that are not chunks).
+ *                    crcs=aabbccdd/eeff0011,... error=0.9999/0.998/1.2e-7" (crcs, per block: CRC-32C of each plane as
+ *                    stored, images then texts, an i8 plane's scales behind its values; head: of all bytes before the first
+ *                    chunk, which are all that are not chunks; error: what the number format cost, mean and least cosine
+ *                    of rows before and after, mean KL of the affinities of 32 rows a block; not for f32).
  *                    "drop file=" takes back what was said of a file
  *                    "claim lane= n= rank= part=" takes part of the work, see pupil_cache_claim()
  *  seg-gGGGG-rRRRR-KKKKK.h5   one segment: K-th file of rank R in generation G of lane 0 (seg-sSSSS-g... of lane S,
  *                    where several jobs write, see pupil_cache_share()). HDF5, earliest format:
- *    /image_embeddings  [nblk, block, dim]   float16 (IEEE half) or float32, little endian, before
- *                                            normalisation; chunk = [1, block, dim]: one block, no filters
- *    /text_embeddings   [nblk, block, dim]   the same for caption 0
+ *    /image_embeddings  [nblk, views, block, dim]      float16 (IEEE half), float32, bfloat16 as uint16, or int8; little
+ *                                            endian, before normalisation; chunk = [1, 1, block, dim]: a plane, no filters
+ *    /text_embeddings   [nblk, captions, block, dim]   the same
+ *    /image_scales, /text_scales  [nblk, views or captions, block]   float32, i8 alone: value = int8 * scale
  *    /block_ids         [nblk] int64         block b holds samples b*block .. b*block+rows-1 of the data set
  *    /rows              [nblk] int64         valid rows; the rest of a chunk is zeros
- *    attributes of /    format=1, identity (sha256 hex), block, dim
+ *    attributes of /    format=2, identity (sha256 hex), block, dim
  *  A reader must refuse: a file not in a believed record, anything but a plain file, another size than `bytes`,
  *  a head or a block whose CRC does not hold, other attributes, shapes, dtype or ids than identity and record say,
  *  a value that is not finite. Equal blocks in equal order give equal files, to the byte.
@@ -87,14 +90,22 @@ void pupil_identity_free(pupil_identity *id);
 /* ---- teacher cache ------------------------------------------------------------------------------ */
 typedef struct pupil_cache pupil_cache;
 
+typedef enum { PUPIL_STORED_F16, PUPIL_STORED_F32, PUPIL_STORED_BF16, PUPIL_STORED_I8, PUPIL_STORED_TYPES } pupil_stored;
+extern const char *const pupil_stored_name[PUPIL_STORED_TYPES]; /* "f16", ... */
+enum { PUPIL_CACHE_PLANES = 128 };                               /* most views and captions together */
 typedef struct {
     int64_t samples, block, dim; /* data set size; samples a block; embedding width */
-    bool f32;                    /* stored as float32, else float16 */
+    pupil_stored dtype;
+    int views, captions; /* image and text embeddings of a sample, one of each at least */
 } pupil_cache_shape;
+/** Bytes of a sample: of all its views and captions. */
+double pupil_cache_sample_bytes(const pupil_cache_shape *s);
 
+/** The shape's lines of an identity. */
+void pupil_identity_shape(pupil_identity *id, const pupil_cache_shape *s);
 /** Open the cache in `dir`, made if absent. If the folder already holds an identity that differs from
  *  `want`, PUPIL_EMISMATCH with the fields that differ ("teacher.weights: 12ab.. here, 34cd.. wanted; ...").
- *  `want` is borrowed and holds the shape too (keys samples, block, dim, dtype). */
+ *  `want` is borrowed and holds the shape too (pupil_identity_shape()). */
 int pupil_cache_open(const char *dir, const pupil_identity *want, const pupil_cache_shape *shape, pupil_cache **ret);
 /** Open what is there, whatever it is (cache ls / verify): the shape is in the identity. PUPIL_ENOTFOUND if there is
  *  no cache in `dir`. */
@@ -107,20 +118,21 @@ int64_t pupil_cache_blocks(const pupil_cache *c);      /* blocks in a whole cach
 int64_t pupil_cache_blocks_have(const pupil_cache *c); /* published */
 bool pupil_cache_has(const pupil_cache *c, int64_t block);
 
-/** One block as float32: image[rows*dim], text[rows*dim], borrowed: good until as many other blocks as the window
- *  holds have been read. Verified on every read from disk: all that a reader must refuse, above. Keeps the last few
- *  blocks (`window` set by pupil_cache_window(), default 16) in memory and a few files open.
+/** One plane of a block as float32 [rows, dim]: view k (side 0) or caption k (side 1); borrowed: good until as many others
+ *  as the window holds have been read. Verified on every read from disk: all that a reader must refuse, above. Keeps the
+ *  last few planes (`window` set by pupil_cache_window(), default 32) in memory and a few files open. A row of zeros has
+ *  no embedding: its teacher gave none (data.on_error: skip).
  *  PUPIL_ENOTFOUND (not published) | PUPIL_ECRC | PUPIL_EFORMAT | PUPIL_EMISMATCH | PUPIL_EIO | PUPIL_ENUMERIC;
  *  the reason names file and block. */
-int pupil_cache_read(pupil_cache *c, int64_t block, const float **ret_image, const float **ret_text, int64_t *ret_rows);
-void pupil_cache_window(pupil_cache *c, int64_t blocks);
+int pupil_cache_read(pupil_cache *c, int64_t block, int side, int k, const float **ret, int64_t *ret_rows);
+void pupil_cache_window(pupil_cache *c, int64_t planes);
 
 /** Write side: one writer a rank. Writes segments of up to `segment_blocks` (1 to 4096) blocks. */
 typedef struct pupil_cache_writer pupil_cache_writer;
 int pupil_cache_writer_new(pupil_cache *c, int64_t generation, int rank, int64_t segment_blocks,
                            pupil_cache_writer **ret);
-/** Add block `block` (rows x dim float32, converted here; values that are not finite are refused with
- *  PUPIL_ENUMERIC naming block and row). When the segment is full it is published:
+/** Add block `block`: image[views][rows][dim], text[captions][rows][dim], converted here; values that are not finite
+ *  are refused with PUPIL_ENUMERIC naming block and row. When the segment is full it is published:
  *  `*.part` -> H5Fclose -> fsync -> rename -> fsync(dir) -> journal record -> fsync; *ret_published is then
  *  the number of blocks that became visible, else 0. Fault points "seg.write", "seg.close". A failure to write loses
  *  the blocks not yet published; PUPIL_EIO too when a later generation has replaced this writer. */

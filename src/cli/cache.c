@@ -6,6 +6,7 @@
 #include "pupil/store.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static int cmd_ls(int argc, char **argv)
 {
@@ -147,12 +148,12 @@ static void print_check(const pupil_check *c, bool json)
 {
     if (json)
         printf("{\"rows\": %lld, \"blocks\": %lld, \"blocks_have\": %lld, \"imported\": %s, \"dtype\": \"%s\", \"tolerance\": %g",
-               (long long)c->rows, (long long)c->blocks, (long long)c->blocks_have, c->imported ? "true" : "false", c->f32 ? "f32" : "f16",
+               (long long)c->rows, (long long)c->blocks, (long long)c->blocks_have, c->imported ? "true" : "false", c->dtype,
                c->tolerance);
     else
         printf("%lld rows of %lld published blocks (of %lld), %s%s, computed again; allowed: %s%g x root mean square of the row\n",
-               (long long)c->rows, (long long)c->blocks_have, (long long)c->blocks, c->imported ? "imported, " : "", c->f32 ? "float32" : "float16",
-               c->f32 ? "" : "float16 rounding + ", c->tolerance);
+               (long long)c->rows, (long long)c->blocks_have, (long long)c->blocks, c->imported ? "imported, " : "", c->dtype,
+               strcmp(c->dtype, "f32") ? "its rounding + " : "", c->tolerance);
     for (int s = 0; s < 2; s++) {
         const pupil_check_side *x = &c->side[s];
         pupil_buf key = {0};

@@ -224,6 +224,16 @@ static void check_files(check *k)
     check_questions(k);
 }
 
+static void check_cache(check *k)
+{
+    const pupil_conf *c = k->c;
+    bool drawn = c->data.view.crop || c->data.view.flip;
+    if (!drawn && c->cache.views > 1)
+        wrong(k, "cache.views", NULL, "%lld, but all views are the whole picture; expected data.view.name: random_resized_crop", (long long)c->cache.views);
+    if (!drawn && c->cache.independent_views)
+        wrong(k, "cache.view_policy", NULL, "independent, but all views are the whole picture; expected data.view.name: random_resized_crop");
+}
+
 static void check_view(check *k)
 {
     static const char *const of_boxes[] = {"data.view.scale_min", "data.view.scale_max", "data.view.ratio_min",
@@ -286,6 +296,7 @@ static void check_data(check *k)
     }
     if (source != PUPIL_SOURCE_SCENES) check_files(k);
     check_view(k);
+    check_cache(k);
     if (k->c->tokenizer.merges && given(k, "tokenizer.vocab_size"))
         wrong(k, "tokenizer.vocab_size", "tokenizer.merges",
               "given beside tokenizer.merges, expected one of them: the merges file has its own size");
@@ -317,6 +328,9 @@ static void check_roles(check *k)
 {
     const pupil_conf *c = k->c;
     const char *loss = distils(c), *asks = loss && !given(k, loss) ? "loss.preset" : loss;
+    if (c->loss.captions > c->cache.captions && loss)
+        wrong(k, "loss.captions", "cache.captions", "%lld, expected at most cache.captions (%lld)", (long long)c->loss.captions,
+              (long long)c->cache.captions);
     for (int i = 0; i < schema_n; i++)
         if (schema[i].flags & REQUIRED && !given(k, schema[i].key))
             wrong(k, schema[i].key, NULL, "missing, expected it: %s", schema[i].doc);

@@ -142,6 +142,7 @@ const field schema[] = {
 
     {"loss.preset", TYPE_STRING, AT(loss.preset), NULL, 0, 0, LOSS_PRESETS, 0, "a loss of the literature, which stands for the terms that `pupil help losses` shows; keys that are given stand above it"},
     E("loss.variant", loss.variant, "published", VARIANTS, 0, "of the preset: published: as the paper has it; as-released: as its code does it, where the two differ"),
+    I("loss.captions", loss.captions, "1", 1, 2, 0, "captions of a picture in a step; 2: the loss is that with its first caption plus that with another one (MobileCLIP's DR)"),
     E("loss.heads", loss.plain_heads, "normalised", "normalised plain", 0, "where a teacher's width is another: normalise(W x + b) of the raw embedding, as CLIP-KD; plain: W v + b of the normalised one, as nano-clip"),
     TERM(task, "1", "InfoNCE of student pictures and captions (`task: 1` for short, also below)"),
     TERM(sigmoid, "0", "SigLIP's loss of student pictures and captions, with a trained logit bias"),
@@ -184,7 +185,10 @@ const field schema[] = {
     TAU(udist, "7"), SIDES(udist, "image"),
 
     S("cache.dir", cache.dir, NULL, PATH | FREE, "folder of the teacher's cached embeddings; what it must hold is known from its content, not from its name"),
-    E("cache.dtype", cache.dtype, "f16", "f16 f32", 0, "how they are stored"),
+    E("cache.dtype", cache.dtype, "f16", "f16 f32 bf16 i8", 0, "how they are stored; i8 keeps a scale for each vector; what it costs is told by `pupil cache ls`"),
+    I("cache.views", cache.views, "1", 1, 64, 0, "views of a picture whose embeddings are kept; epochs go through them; data.view must draw something if there are several"),
+    I("cache.captions", cache.captions, "1", 1, 64, 0, "captions of a picture whose embeddings are kept, its own first; a picture with fewer begins again with its first"),
+    E("cache.view_policy", cache.independent_views, "same", "same independent", 0, "same: the student sees the view that its teacher saw; independent: another one, a control"),
     I("cache.segment_blocks", cache.segment_blocks, "4", 1, 1 << 16, FREE, "blocks a segment file"),
     I("cache.high_water", cache.high_water, "64", 1, BIG, FREE, "split mode: blocks the teachers may be ahead of what the students need"),
     I("cache.share", cache.share, "0", 0, 1 << 20, FREE, "0: this job fills the cache alone; from 1: one of several jobs that fill it at the same time, each with a number of its own; they claim segment after segment"),

@@ -184,13 +184,15 @@ static void side_free(side *s)
     pupil_free(&s->rstd);
 }
 
-pupil_acts *pupil_acts_new(const pupil_clip *c, int64_t batch, bool keep)
+pupil_acts *pupil_acts_new(const pupil_clip *c, int64_t batch, bool keep) { return pupil_acts_new_captions(c, batch, 1, keep); }
+
+pupil_acts *pupil_acts_new_captions(const pupil_clip *c, int64_t batch, int64_t captions, bool keep)
 {
     const pupil_arch *a = &c->arch;
-    int64_t rows = batch * clip_tokens(a);
+    int64_t rows = batch * clip_tokens(a), texts = batch * captions;
     pupil_acts *x = pupil_alloc(sizeof *x);
     side_new(&x->image, &c->image, rows, batch, keep);
-    side_new(&x->text, &c->text, batch * a->context, batch, keep);
+    side_new(&x->text, &c->text, texts * a->context, texts, keep);
     if (a->pool == PUPIL_POOL_MAP) pool_acts_new(&x->map, &c->map, rows, batch);
     x->patches = room(batch * clip_patches(a) * 3 * a->patch * a->patch);
     x->patch = pupil_alloc((size_t)(batch * clip_patches(a)) * sizeof *x->patch);
@@ -199,7 +201,7 @@ pupil_acts *pupil_acts_new(const pupil_clip *c, int64_t batch, bool keep)
         x->pre_mean = room(rows);
         x->pre_rstd = room(rows);
     }
-    x->ids = pupil_alloc((size_t)(batch * a->context) * sizeof *x->ids);
+    x->ids = pupil_alloc((size_t)(texts * a->context) * sizeof *x->ids);
     return x;
 }
 

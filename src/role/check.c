@@ -12,7 +12,8 @@ typedef struct {
     job j;
     pupil_clip *clip;
     pupil_weights *weights;
-    int64_t *sample, n; /* to be looked at, in the order drawn */
+    int64_t *sample, n;    /* to be looked at, in the order drawn */
+    int64_t *which[SIDES]; /* view and caption of each */
     float *again[SIDES]; /* [n, dim] */
 } check;
 
@@ -53,9 +54,14 @@ static int draw(check *k, int64_t rows, uint64_t seed)
         }
     k->n = PUPIL_MIN(rows, have);
     k->sample = pupil_alloc((size_t)(k->n + 1) * sizeof *k->sample);
+    for (int s = 0; s < SIDES; s++) k->which[s] = pupil_alloc((size_t)(k->n + 1) * sizeof *k->which[s]);
     for (int64_t i = 0; i < k->n; i++) {
         int64_t at = (int64_t)pupil_permute(seed, PUPIL_STREAM_CHECK, 0, (uint64_t)have, (uint64_t)i);
         k->sample[i] = block[at / size] * size + at % size;
+        for (int s = 0; s < SIDES; s++) {
+            int planes = s == IMAGE ? pupil_cache_shape_of(c)->views : pupil_cache_shape_of(c)->captions;
+            k->which[s][i] = (int64_t)(pupil_rng_u64(seed, PUPIL_STREAM_CHECK, (uint64_t)(1 + 2 * i + s)) % (uint64_t)planes);
+        }
     }
     pupil_free(&block);
     return k->n ? 0 : pupil_fail(PUPIL_ENOTFOUND, "%s: no block is published yet", k->j.conf->cache.dir);
@@ -68,15 +74,15 @@ static int compute(check *k)
     const pupil_arch *a = &j->teacher[0].arch;
     int64_t run = batch_run(a), dim = a->embed_dim;
     batch b;
-    batch_new(&b, j->teacher[0].tok, a, run);
+    batch_new(&b, j->teacher[0].tok, a, run, run);
     pupil_acts *acts = pupil_acts_new(k->clip, run, false);
     pupil_scratch *scratch = pupil_scratch_new(k->clip, run);
     for (int side = 0; side < SIDES; side++) k->again[side] = pupil_alloc((size_t)(k->n * dim) * sizeof(float));
     int r = 0;
     for (int64_t at = 0; at < k->n && r == 0; at += run) {
         int64_t n = PUPIL_MIN(run, k->n - at);
-        r = batch_views(&b, j, a, k->sample + at, n);
-        if (r == 0) r = batch_captions(&b, j, PUPIL_TRAIN, k->sample + at, n);
+        r = batch_views(&b, j, a, k->sample + at, k->which[IMAGE] + at, n);
+        if (r == 0) r = batch_captions(&b, j, PUPIL_TRAIN, k->sample + at, k->which[TEXT] + at, 0, n);
         if (r < 0) break;
         pupil_image_forward(k->clip, k->weights, acts, scratch, b.images, n, k->again[IMAGE] + at * dim);
         pupil_text_forward(k->clip, k->weights, acts, scratch, b.ids, b.cu, n, k->again[TEXT] + at * dim);
@@ -88,31 +94,41 @@ static int compute(check *k)
     return r;
 }
 
-/* Half a unit in the last place of a half at |x|: what storing it may have changed. */
-static double half_rounding(double x)
+/* Half a unit in the last place of the format at |x|: what storing it may have changed. most: the largest of its row. */
+static double rounding(pupil_stored dtype, double x, double most)
 {
     int exponent;
     frexp(x, &exponent);
-    return ldexp(1, PUPIL_MAX(exponent, -13) - 12);
+    switch (dtype) {
+    case PUPIL_STORED_F16:
+        return ldexp(1, PUPIL_MAX(exponent, -13) - 12);
+    case PUPIL_STORED_BF16:
+        return ldexp(1, exponent - 9);
+    case PUPIL_STORED_I8:
+        return most / 127 * 0.500001;
+    default:
+        return 0;
+    }
 }
 
 typedef struct {
     double error, cosine, worst;
 } row_result;
 
-static row_result compare(const float *cached, const float *again, int64_t dim, bool f32, double tolerance)
+static row_result compare(const float *cached, const float *again, int64_t dim, pupil_stored dtype, double tolerance)
 {
-    double cc = 0, aa = 0, ca = 0;
+    double cc = 0, aa = 0, ca = 0, most = 0;
     row_result r = {0};
     for (int64_t d = 0; d < dim; d++) {
         cc += (double)cached[d] * (double)cached[d];
         aa += (double)again[d] * (double)again[d];
         ca += (double)cached[d] * (double)again[d];
+        most = fmax(most, fabs((double)again[d]));
     }
     double noise = tolerance * sqrt(aa / (double)dim);
     for (int64_t d = 0; d < dim; d++) {
         double c = (double)cached[d], x = (double)again[d], e = fabs(c - x);
-        double stored = f32 ? 0 : half_rounding(fmax(fabs(c), fabs(x)));
+        double stored = rounding(dtype, fmax(fabs(c), fabs(x)), most);
         r.error = fmax(r.error, e);
         if (e > stored) r.worst = fmax(r.worst, (e - stored) / noise);
     }
@@ -124,12 +140,12 @@ static int compare_all(check *k, pupil_check *ret)
 {
     const pupil_cache_shape *s = pupil_cache_shape_of(k->j.teacher[0].cache);
     for (int64_t i = 0; i < k->n; i++) {
-        const float *side[SIDES];
-        int64_t rows;
-        PUPIL_TRY(pupil_cache_read(k->j.teacher[0].cache, k->sample[i] / s->block, &side[IMAGE], &side[TEXT], &rows));
         for (int v = 0; v < SIDES; v++) {
+            const float *plane;
+            int64_t rows;
             pupil_check_side *x = &ret->side[v];
-            row_result r = compare(side[v] + k->sample[i] % s->block * s->dim, k->again[v] + i * s->dim, s->dim, s->f32, ret->tolerance);
+            PUPIL_TRY(pupil_cache_read(k->j.teacher[0].cache, k->sample[i] / s->block, v, (int)k->which[v][i], &plane, &rows));
+            row_result r = compare(plane + k->sample[i] % s->block * s->dim, k->again[v] + i * s->dim, s->dim, s->dtype, ret->tolerance);
             x->max_error = fmax(x->max_error, r.error);
             x->min_cosine = fmin(x->min_cosine, r.cosine);
             x->failed += !(r.worst <= 1);
@@ -153,7 +169,7 @@ int pupil_role_check(const pupil_conf *conf, int64_t rows, uint64_t seed, double
         out.rows = k.n;
         out.blocks = pupil_cache_blocks(k.j.teacher[0].cache);
         out.blocks_have = pupil_cache_blocks_have(k.j.teacher[0].cache);
-        out.f32 = pupil_cache_shape_of(k.j.teacher[0].cache)->f32;
+        out.dtype = pupil_stored_name[pupil_cache_shape_of(k.j.teacher[0].cache)->dtype];
         out.tolerance = tolerance > 0 ? tolerance : out.imported ? PUPIL_CHECK_IMPORTED : PUPIL_CHECK_OWN;
         r = compare_all(&k, &out);
     }
@@ -163,7 +179,10 @@ int pupil_role_check(const pupil_conf *conf, int64_t rows, uint64_t seed, double
     pupil_weights_free(&k.weights);
     pupil_clip_free(&k.clip);
     pupil_free(&k.sample);
-    for (int s = 0; s < SIDES; s++) pupil_free(&k.again[s]);
+    for (int s = 0; s < SIDES; s++) {
+        pupil_free(&k.again[s]);
+        pupil_free(&k.which[s]);
+    }
     return r;
 }
 

@@ -18,7 +18,7 @@ static int one_run(const request *q, batch *b, pupil_acts *a, pupil_scratch *s, 
     const pupil_arch *arch = pupil_clip_arch(q->e->clip);
     if (q->pictures) PUPIL_TRY(batch_images(b, q->j, arch, q->split, q->sample + at, n));
     else if (q->text) batch_texts(b, q->text + at, n);
-    else PUPIL_TRY(batch_captions(b, q->j, q->split, q->sample + at, n));
+    else PUPIL_TRY(batch_captions(b, q->j, q->split, q->sample + at, NULL, 0, n));
     if (q->pictures)
         pupil_image_forward(q->e->clip, q->e->weights, a, s, b->images, n, out);
     else
@@ -34,7 +34,7 @@ static int all_runs(const request *q, int64_t n, float *ret)
     int me = pupil_comm_rank(c), size = pupil_comm_size(c), r = 0;
     int64_t first = pupil_slot_first(runs, size, me), end = pupil_slot_first(runs, size, me + 1);
     batch b;
-    batch_new(&b, q->e->tok, arch, run);
+    batch_new(&b, q->e->tok, arch, run, run);
     pupil_acts *a = pupil_acts_new(q->e->clip, run, false);
     pupil_scratch *s = pupil_scratch_new(q->e->clip, run);
     double since = pupil_now();

@@ -236,14 +236,13 @@ static int open_cache(import *im, pupil_cache **ret)
 {
     pupil_identity id = {0};
     job j = {.conf = im->conf, .data = im->data};
-    pupil_cache_shape shape = {im->samples, im->block, im->dim, im->conf->cache.dtype == PUPIL_DTYPE_F32};
+    pupil_cache_shape shape = job_cache_shape(&j, im->dim);
     PUPIL_TRY(pupil_dataset_digest(im->data, PUPIL_TRAIN, j.data_digest));
-    pupil_identity_add(&id, "format", "1");
+    pupil_identity_add(&id, "format", "2");
     pupil_identity_add(&id, "origin", "imported");
     pupil_identity_add(&id, "imported.content", "%s", im->content);
     provenance_identity(&im->told, &id);
-    pupil_identity_add(&id, "dim", "%lld", (long long)shape.dim);
-    job_data_identity(&j, &id);
+    job_data_identity(&j, &shape, &id);
     int r = pupil_cache_open(im->conf->cache.dir, &id, &shape, ret);
     pupil_identity_free(&id);
     return r;
@@ -333,6 +332,9 @@ static int run(import *im, const char *const *from, int n, const char *yaml)
 int pupil_role_import(const pupil_conf *conf, const char *const *from, int n, const char *yaml)
 {
     import im = {.conf = conf};
+    if (conf->cache.views > 1 || conf->cache.captions > 1)
+        return pupil_fail(PUPIL_EUSER, "%s: embeddings of one view and one caption a sample are imported; set cache.views and cache.captions to 1",
+                          conf->file);
     if (!conf->cache.dir) return pupil_fail(PUPIL_EUSER, "%s: cache.dir is missing: it names the folder to import into", conf->file);
     int r = run(&im, from, n, yaml);
     pupil_dataset_free(&im.data);

@@ -37,7 +37,7 @@ static int check_folder(const job_teacher *t, int64_t dim, double scale)
 
 int imported_identity(const job *j, job_teacher *t, const char *lines, pupil_identity *id)
 {
-    static const char *const own[] = {"data", "view", "samples", "block", "dtype"};
+    static const char *const own[] = {"data", "view", "samples", "block", "dim", "views", "captions", "dtype"};
     int64_t dim = (int64_t)number_in(lines, "dim");
     double scale = number_in(lines, "teacher.logit_scale");
     if (dim < 1 || !(scale > 0)) return pupil_fail(PUPIL_EFORMAT, "%s: its identity lacks dim or teacher.logit_scale", t->cache_dir);
@@ -53,6 +53,7 @@ int imported_identity(const job *j, job_teacher *t, const char *lines, pupil_ide
         if (!mine) pupil_buf_printf(&id->text, "%s\n", line);
     }
     pupil_free(&copy);
-    job_data_identity(j, id);
+    pupil_cache_shape shape = job_cache_shape(j, dim);
+    job_data_identity(j, &shape, id);
     return 0;
 }

@@ -48,7 +48,8 @@ int job_open_data(job *j);        /* the data set alone, and its digest. Collect
 void job_close(job *j);
 void job_note_phase(job *j, const char *name, double seconds, double pairs);
 /* The lines of an identity that tell of the data, and of how a cache is laid out. */
-void job_data_identity(const job *j, pupil_identity *id);
+pupil_cache_shape job_cache_shape(const job *j, int64_t dim);
+void job_data_identity(const job *j, const pupil_cache_shape *shape, pupil_identity *id);
 int job_write_run_json(const job *j);
 pupil_order job_order(const job *j, uint64_t seed);
 /* Digest of what must not change within a training: settings of `sections`, data, tokenizer, cache. */
@@ -107,17 +108,23 @@ enum { BATCH_RUN = 32 };
 int64_t batch_run(const pupil_arch *a); /* at most BATCH_RUN */
 typedef struct {
     const pupil_tokenizer *tok;
-    int64_t room, context, pixels; /* pairs; tokens a caption; floats an image */
+    int64_t room, context, pixels; /* pictures; tokens a caption; floats an image */
     float *images;                 /* [room, 3, S, S] */
     int32_t *ids, *cu;             /* packed captions */
     uint8_t *u8;
+    pupil_image *decoded;          /* [room] */
 } batch;
-void batch_new(batch *b, const pupil_tokenizer *tok, const pupil_arch *a, int64_t room);
+void batch_new(batch *b, const pupil_tokenizer *tok, const pupil_arch *a, int64_t room, int64_t texts);
 void batch_free(batch *b);
-/* Whole pictures, to be scored | training samples in the view that data.view draws, for students and teachers alike. */
+/* Whole pictures, to be scored | training samples, sample i in view[i] of those that data.view draws. */
 int batch_images(batch *b, const job *j, const pupil_arch *a, pupil_split split, const int64_t *sample, int64_t n);
-int batch_views(batch *b, const job *j, const pupil_arch *a, const int64_t *sample, int64_t n);
-int batch_captions(batch *b, const job *j, pupil_split split, const int64_t *sample, int64_t n);
+int batch_views(batch *b, const job *j, const pupil_arch *a, const int64_t *sample, const int64_t *view, int64_t n);
+/* The same for several views of the same samples: the pictures are decoded, and kept until others are; then seen. */
+int batch_decode(batch *b, const job *j, const int64_t *sample, int64_t n);
+int batch_see(batch *b, const job *j, const pupil_arch *a, const int64_t *sample, int64_t view, int64_t n);
+/* Texts at .. at+n-1 of the batch: caption which[i] of sample i (NULL: its first), counted round where it has fewer. Texts
+ * are laid in order. */
+int batch_captions(batch *b, const job *j, pupil_split split, const int64_t *sample, const int64_t *which, int64_t at, int64_t n);
 void batch_texts(batch *b, const char *const *text, int64_t n);
 
 /* ---- stream.c: what teachers and students tell each other in split mode (world communicator) ---- */

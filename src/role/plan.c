@@ -118,8 +118,11 @@ static int plan_teacher(const pupil_conf *c, const pupil_plan *all, int k, pupil
         p->dim = a.embed_dim;
     }
     if (!all->distils) return 0;
-    p->cache_flops = p->imported ? 0 : (p->image_flops + p->text_flops) * (double)all->samples;
-    p->cache_bytes = (double)all->samples * 2 * (double)p->dim * (c->cache.dtype == PUPIL_DTYPE_F32 ? 4 : 2);
+    pupil_cache_shape shape = {.block = c->data.block, .dim = p->dim, .dtype = (pupil_stored)c->cache.dtype, .views = (int)c->cache.views,
+                               .captions = (int)c->cache.captions};
+    double sample_flops = p->image_flops * shape.views + p->text_flops * shape.captions;
+    p->cache_flops = p->imported ? 0 : sample_flops * (double)all->samples;
+    p->cache_bytes = (double)all->samples * pupil_cache_sample_bytes(&shape);
     if (p->there) p->rank_bytes = teacher_memory(&a, p->params, c->data.block);
     if (p->there && !p->train) p->file_bytes = pupil_model_dir_bytes(t.dir);
     return 0;

@@ -118,17 +118,21 @@ void job_close(job *j)
     pupil_buf_free(&j->phases);
 }
 
-void job_data_identity(const job *j, pupil_identity *id)
+pupil_cache_shape job_cache_shape(const job *j, int64_t dim)
 {
     const pupil_conf *c = j->conf;
-    pupil_view_recipe recipe = pupil_view_of_conf(&c->data.view);
+    return (pupil_cache_shape){.samples = pupil_dataset_count(j->data, PUPIL_TRAIN), .block = c->data.block, .dim = dim,
+                               .dtype = (pupil_stored)c->cache.dtype, .views = (int)c->cache.views, .captions = (int)c->cache.captions};
+}
+
+void job_data_identity(const job *j, const pupil_cache_shape *shape, pupil_identity *id)
+{
+    pupil_view_recipe recipe = pupil_view_of_conf(&j->conf->data.view);
     pupil_buf view = {0};
     pupil_view_text(&recipe, &view);
     pupil_identity_add(id, "data", "%s", j->data_digest);
     pupil_identity_add(id, "view", "%s", view.s);
-    pupil_identity_add(id, "samples", "%lld", (long long)pupil_dataset_count(j->data, PUPIL_TRAIN));
-    pupil_identity_add(id, "block", "%lld", (long long)c->data.block);
-    pupil_identity_add(id, "dtype", "%s", c->cache.dtype == PUPIL_DTYPE_F32 ? "f32" : "f16");
+    pupil_identity_shape(id, shape);
     pupil_buf_free(&view);
 }
 

@@ -20,59 +20,18 @@ static double lap(double *since)
     return d;
 }
 
-/* Embeddings of teacher k of n samples into rows `at` of t->teacher[k]. */
-static int load_teacher(trainer *t, int k, const int64_t *sample, int64_t n, int64_t at)
-{
-    int64_t block = t->order.block, dim = t->lc.teacher[k].dim;
-    pupil_cache *cache = t->j->teacher[k].cache;
-    for (int64_t i = 0; i < n; i++) {
-        const float *e[2];
-        int64_t rows, b = sample[i] / block, row = sample[i] % block;
-        if (!pupil_cache_has(cache, b)) PUPIL_TRY(pupil_cache_refresh(cache));
-        PUPIL_TRY(pupil_cache_read(cache, b, &e[0], &e[1], &rows));
-        for (int s = 0; s < 2; s++) memcpy(t->teacher[k][s] + (at + i) * dim, e[s] + row * dim, (size_t)dim * sizeof(float));
-    }
-    return 0;
-}
-
-static int ascending(const void *a, const void *b) { return *(const int32_t *)a - *(const int32_t *)b; }
-
-/* The patches that are seen of a sample in an epoch: the first of a permutation of its own. */
-static void draw_patches(const trainer *t, int64_t sample, int64_t epoch, int32_t *patch)
-{
-    uint64_t which = (uint64_t)(epoch * t->order.samples + sample), all = (uint64_t)pupil_arch_patches(&t->arch);
-    for (int64_t i = 0; i < t->kept; i++)
-        patch[i] = (int32_t)pupil_permute((uint64_t)t->c->seed, PUPIL_STREAM_PATCHES, which, all, (uint64_t)i);
-    qsort(patch, (size_t)t->kept, sizeof *patch, ascending);
-}
-
-static int load_slots(trainer *t)
-{
-    int64_t epoch, pos = trainer_position(t, t->step, &epoch);
-    int64_t *sample = pupil_alloc((size_t)t->rows * sizeof *sample);
-    int r = 0;
-    for (int64_t k = 0; k < t->slots && r == 0; k++) {
-        for (int64_t i = 0; i < t->rows; i++)
-            sample[i] = pupil_order_sample(&t->order, epoch, pos + (t->first + k) * t->rows + i);
-        for (int64_t i = 0; i < t->rows && t->kept; i++) draw_patches(t, sample[i], epoch, t->patch + (k * t->rows + i) * t->kept);
-        r = batch_views(&t->b[k], t->j, &t->arch, sample, t->rows);
-        if (r == 0 && t->arch.text.layers) r = batch_captions(&t->b[k], t->j, PUPIL_TRAIN, sample, t->rows);
-        for (int i = 0; i < t->lc.teachers && r == 0; i++) r = load_teacher(t, i, sample, t->rows, k * t->rows);
-    }
-    pupil_free(&sample);
-    return pupil_agree(t->comm, r);
-}
-
 static void forward_slot(trainer *t, int64_t k)
 {
     pupil_acts *a = t->acts[t->c->recompute ? 0 : k];
     int64_t at = k * t->rows * t->arch.embed_dim;
     pupil_image_forward_patches(t->clip, t->weights, a, t->scratch, t->b[k].images, t->rows,
                                 t->kept ? t->patch + k * t->rows * t->kept : NULL, t->kept, t->feat[0] + at);
-    if (!t->arch.text.layers) /* the teacher's texts are the student's */
-        memcpy(t->feat[1] + at, t->teacher[0][1] + at, (size_t)(t->rows * t->arch.embed_dim) * sizeof(float));
-    else
-        pupil_text_forward(t->clip, t->weights, a, t->scratch, t->b[k].ids, t->b[k].cu, t->rows, t->feat[1] + at);
+    float *texts = t->feat[1] + t->captions * at;
+    int64_t count = t->rows * t->arch.embed_dim;
+    for (int64_t c = 0; c < t->captions && !t->arch.text.layers; c++) /* the teacher's texts are the student's */
+        memcpy(texts + c * count, t->teacher[0][1 + c] + at, (size_t)count * sizeof *texts);
+    if (t->arch.text.layers)
+        pupil_text_forward(t->clip, t->weights, a, t->scratch, t->b[k].ids, t->b[k].cu, t->captions * t->rows, texts);
 }
 
 /* Rows of a batch matrix, `row_bytes` each, gathered by slots. */
@@ -88,8 +47,10 @@ static int gather_rows(trainer *t, void *base, size_t row_bytes)
 static pupil_loss_input slot_features(const trainer *t, int64_t k)
 {
     pupil_loss_input in = {0};
-    for (int s = 0; s < 2; s++) {
-        in.student[s] = t->feat[s] + k * t->rows * t->arch.embed_dim;
+    int64_t slot = t->rows * t->arch.embed_dim;
+    in.student[0] = t->feat[0] + k * slot;
+    for (int s = 0; s <= t->captions; s++) {
+        if (s) in.student[s] = t->feat[1] + (k * t->captions + s - 1) * slot;
         for (int i = 0; i < t->lc.teachers; i++) in.teacher[i][s] = t->teacher[i][s] + k * t->rows * t->lc.teacher[i].dim;
     }
     return in;
@@ -114,7 +75,7 @@ static void backward_slot(trainer *t, int64_t k, const pupil_loss_params *p)
 {
     pupil_acts *a = t->acts[t->c->recompute ? 0 : k];
     pupil_loss_input in = slot_features(t, k);
-    float *const dfeat[PUPIL_LOSS_STREAMS] = {t->dfeat[0], t->dfeat[1]};
+    float *const dfeat[PUPIL_LOSS_STREAMS] = {t->dfeat[0], t->dfeat[1], t->dfeat[1] + t->rows * t->arch.embed_dim};
     float *sum = pupil_slot_sum_begin(t->sum), *grads = t->grads ? t->grads : sum;
     if (t->grads) memset(grads, 0, (size_t)t->table->total * sizeof *grads);
     pupil_loss_params g = trainer_loss_params(t, grads);
@@ -193,7 +154,7 @@ int trainer_step(trainer *t)
 {
     pupil_loss_params p = trainer_loss_params(t, t->params);
     double since = pupil_now();
-    PUPIL_TRY(load_slots(t));
+    PUPIL_TRY(trainer_load(t));
     t->sec.data += lap(&since);
     for (int64_t k = 0; k < t->slots; k++) forward_slot(t, k);
     t->sec.forward += lap(&since);

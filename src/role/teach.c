@@ -14,7 +14,7 @@ typedef struct {
     pupil_acts *acts;
     pupil_scratch *scratch;
     batch b;
-    float *image, *text; /* [block, dim] */
+    float *image, *text; /* [views, rows, dim], [captions, rows, dim] of a block */
     pupil_cache_writer *w;
 } part;
 
@@ -34,14 +34,15 @@ static int open_part(const teacher *t, part *p)
 {
     const job *j = t->j;
     const pupil_arch *a = &p->who->arch;
+    const pupil_conf_cache *c = &j->conf->cache;
     int64_t room = j->conf->data.block * a->embed_dim;
     p->clip = pupil_clip_new(a);
     p->run = batch_run(a);
     p->acts = pupil_acts_new(p->clip, p->run, false);
     p->scratch = pupil_scratch_new(p->clip, p->run);
-    p->image = pupil_alloc((size_t)room * sizeof *p->image);
-    p->text = pupil_alloc((size_t)room * sizeof *p->text);
-    batch_new(&p->b, p->who->tok, a, p->run);
+    p->image = pupil_alloc((size_t)(c->views * room) * sizeof *p->image);
+    p->text = pupil_alloc((size_t)(c->captions * room) * sizeof *p->text);
+    batch_new(&p->b, p->who->tok, a, p->run, p->run);
     PUPIL_TRY(pupil_model_dir_open(p->who->dir, p->clip, &p->weights));
     return pupil_cache_writer_new(p->who->cache, t->generation[p - t->part], pupil_comm_rank(j->world), j->conf->cache.segment_blocks, &p->w);
 }
@@ -83,25 +84,69 @@ static int say_published(teacher *t, int64_t blocks)
     return pupil_post(t->s->world, 0, TAG_TO_STUDENTS, (int64_t[PUPIL_WORDS]){SAY_PUBLISHED, blocks});
 }
 
+/* All views of n pictures, each decoded once, into rows `at` of a block of `rows`. */
+static int forward_views(teacher *t, part *p, const int64_t *sample, int64_t n, int64_t at, int64_t rows)
+{
+    const pupil_arch *a = &p->who->arch;
+    int64_t views = t->j->conf->cache.views;
+    if (views > 1) PUPIL_TRY(batch_decode(&p->b, t->j, sample, n));
+    for (int64_t v = 0; v < views; v++) {
+        PUPIL_TRY(views > 1 ? batch_see(&p->b, t->j, a, sample, v, n) : batch_views(&p->b, t->j, a, sample, NULL, n));
+        pupil_image_forward(p->clip, p->weights, p->acts, p->scratch, p->b.images, n, p->image + (v * rows + at) * a->embed_dim);
+        PUPIL_TRY(listen_to_students(t));
+    }
+    return 0;
+}
+
+static int forward_captions(teacher *t, part *p, const int64_t *sample, int64_t n, int64_t at, int64_t rows)
+{
+    int64_t which[BATCH_RUN];
+    for (int64_t k = 0; k < t->j->conf->cache.captions; k++) {
+        for (int64_t i = 0; i < n; i++) which[i] = k;
+        PUPIL_TRY(batch_captions(&p->b, t->j, PUPIL_TRAIN, sample, which, 0, n));
+        pupil_text_forward(p->clip, p->weights, p->acts, p->scratch, p->b.ids, p->b.cu, n, p->text + (k * rows + at) * p->who->arch.embed_dim);
+    }
+    return listen_to_students(t);
+}
+
+/* A sample to which the teacher gives no finite embedding has none: its rows become zeros, or it ends the run. */
+static int judge_rows(const teacher *t, part *p, int64_t block, int64_t rows)
+{
+    const pupil_conf *c = t->j->conf;
+    int64_t dim = p->who->arch.embed_dim, planes = c->cache.views + c->cache.captions;
+    for (int64_t i = 0; i < rows; i++) {
+        bool good = true;
+        for (int64_t k = 0; k < planes && good; k++)
+            good = pupil_floats_finite((k < c->cache.views ? p->image + k * rows * dim : p->text + (k - c->cache.views) * rows * dim) + i * dim, dim);
+        if (good) continue;
+        long long sample = (long long)(block * c->data.block + i);
+        if (!c->data.skip_bad)
+            return pupil_fail(PUPIL_ENUMERIC, "%s: block %lld row %lld (sample %lld): the teacher's embedding is not finite; data.on_error: skip goes on "
+                              "without the sample", p->who->dir, (long long)block, (long long)i, sample);
+        pupil_warn("%s: block %lld row %lld (sample %lld): the teacher's embedding is not finite; the sample is left out", p->who->dir,
+                   (long long)block, (long long)i, sample);
+        for (int64_t k = 0; k < planes; k++)
+            memset((k < c->cache.views ? p->image + k * rows * dim : p->text + (k - c->cache.views) * rows * dim) + i * dim, 0,
+                   (size_t)dim * sizeof(float));
+    }
+    return 0;
+}
+
 static int forward_block(teacher *t, part *p, int64_t block)
 {
     job *j = t->j;
-    const pupil_arch *a = &p->who->arch;
     int64_t samples = pupil_dataset_count(j->data, PUPIL_TRAIN), first = block * j->conf->data.block;
-    int64_t rows = PUPIL_MIN(j->conf->data.block, samples - first), dim = a->embed_dim;
-    int64_t sample[BATCH_RUN];
+    int64_t rows = PUPIL_MIN(j->conf->data.block, samples - first), sample[BATCH_RUN];
     if (!p->clip) PUPIL_TRY(open_part(t, p));
     for (int64_t at = 0; at < rows; at += p->run) {
         int64_t n = PUPIL_MIN(p->run, rows - at);
         for (int64_t i = 0; i < n; i++) sample[i] = first + at + i;
-        PUPIL_TRY(batch_views(&p->b, j, a, sample, n));
-        PUPIL_TRY(batch_captions(&p->b, j, PUPIL_TRAIN, sample, n));
-        pupil_image_forward(p->clip, p->weights, p->acts, p->scratch, p->b.images, n, p->image + at * dim);
-        pupil_text_forward(p->clip, p->weights, p->acts, p->scratch, p->b.ids, p->b.cu, n, p->text + at * dim);
+        PUPIL_TRY(forward_views(t, p, sample, n, at, rows));
+        PUPIL_TRY(forward_captions(t, p, sample, n, at, rows));
         p->who->passes += n;
         t->passes += n;
-        PUPIL_TRY(listen_to_students(t));
     }
+    PUPIL_TRY(judge_rows(t, p, block, rows));
     int64_t published;
     PUPIL_TRY(pupil_cache_writer_add(p->w, block, p->image, p->text, rows, &published));
     return say_published(t, published);

@@ -96,14 +96,14 @@ static void add_identity(const job *j, const job_teacher *t, pupil_identity *id)
     pupil_sha256_of(arch.s, arch.len, hex);
     pupil_preprocess p = pupil_role_preprocess(&t->arch);
     pupil_preprocess_text(&p, &pre);
-    pupil_identity_add(id, "format", "1");
+    pupil_cache_shape shape = job_cache_shape(j, t->dim);
+    pupil_identity_add(id, "format", "2");
     pupil_identity_add(id, "teacher.weights", "%s", t->digest);
     pupil_identity_add(id, "teacher.architecture", "%s", hex);
     pupil_identity_add(id, "teacher.logit_scale", "%.9g", t->scale);
     pupil_identity_add(id, "preprocess", "%s", pre.s);
     pupil_identity_add(id, "tokenizer", "%s", t->tok_digest);
-    pupil_identity_add(id, "dim", "%lld", (long long)t->arch.embed_dim);
-    job_data_identity(j, id);
+    job_data_identity(j, &shape, id);
     pupil_buf_free(&arch);
     pupil_buf_free(&pre);
 }
@@ -125,11 +125,10 @@ static int wanted_identity(const job *j, job_teacher *t, pupil_identity *id)
 
 int teachers_attach_cache(const job *j, job_teacher *t)
 {
-    const pupil_conf *c = j->conf;
     pupil_identity id = {0};
     int r = wanted_identity(j, t, &id);
     if (r == 0) {
-        pupil_cache_shape shape = {pupil_dataset_count(j->data, PUPIL_TRAIN), c->data.block, t->dim, c->cache.dtype == PUPIL_DTYPE_F32};
+        pupil_cache_shape shape = job_cache_shape(j, t->dim);
         pupil_identity_digest(&id, t->cache_identity);
         r = pupil_cache_open(t->cache_dir, &id, &shape, &t->cache);
     }
@@ -148,7 +147,7 @@ static int open_cache(job *j, job_teacher *t)
     r = pupil_agree(j->world, r);
     if (r == 0 && !job_leads(j)) r = teachers_attach_cache(j, t);
     PUPIL_TRY(pupil_agree(j->world, r));
-    pupil_cache_window(t->cache, 2 * j->conf->data.window + 2);
+    pupil_cache_window(t->cache, 3 * (2 * j->conf->data.window + 2)); /* a view and two captions of each */
     pupil_cache_share(t->cache, j->conf->cache.share);
     return 0;
 }
@@ -169,8 +168,8 @@ int teachers_refresh(const job *j)
 /* ---- in run.json --------------------------------------------------------------------------------------- */
 static void cache_json(const job_teacher *t, int64_t passes, pupil_buf *b)
 {
-    pupil_buf_printf(b, "{\"identity\": \"%s\", \"blocks\": %lld, \"teacher_forward_passes\": %lld, \"teacher_logit_scale\": %.6g, \"weight\": ",
-                     t->cache_identity, (long long)pupil_cache_blocks(t->cache), (long long)passes, t->given_scale > 0 ? t->given_scale : t->scale);
+    pupil_buf_printf(b, "{\"identity\": \"%s\", \"bytes_per_sample\": %.1f, \"blocks\": %lld, \"teacher_forward_passes\": %lld, \"teacher_logit_scale\": %.6g, \"weight\": ",
+                     t->cache_identity, pupil_cache_sample_bytes(pupil_cache_shape_of(t->cache)), (long long)pupil_cache_blocks(t->cache), (long long)passes, t->given_scale > 0 ? t->given_scale : t->scale);
     pupil_buf_json_num(b, t->weight);
     pupil_buf_puts(b, "}");
 }

@@ -47,6 +47,7 @@ static void set_loss(trainer *t, bool teacher)
         return;
     }
     pupil_role_loss_terms(&t->j->conf->loss, &t->lc);
+    t->lc.captions = (int)t->j->conf->loss.captions;
     if (!t->j->plan.distils) return;
     t->lc.teachers = t->j->teachers;
     for (int k = 0; k < t->j->teachers; k++) {
@@ -90,9 +91,10 @@ static void comm_close(trainer *t)
     pupil_free(&t->value);
     for (int s = 0; s < 2; s++) {
         pupil_free(&t->feat[s]);
-        for (int k = 0; k < t->lc.teachers; k++) pupil_free(&t->teacher[k][s]);
         pupil_free(&t->dfeat[s]);
     }
+    for (int k = 0; k < t->lc.teachers; k++)
+        for (int s = 0; s < PUPIL_LOSS_STREAMS; s++) pupil_free(&t->teacher[k][s]);
 }
 
 static float *floats(int64_t n) { return pupil_alloc((size_t)n * sizeof(float)); }
@@ -113,18 +115,20 @@ static void comm_open(trainer *t, pupil_comm *c)
     t->value = pupil_alloc((size_t)(t->c->slots * PUPIL_TERMS) * sizeof *t->value);
     t->sum = pupil_slot_sum_new(c, t->c->slots, t->advanced);
     t->loss = pupil_loss_new(&t->lc);
-    t->scratch = pupil_scratch_new(t->clip, t->rows);
+    t->scratch = pupil_scratch_new(t->clip, t->captions * t->rows);
     int64_t nacts = t->c->recompute ? 1 : t->slots, own = PUPIL_MAX((int64_t)1, t->slots) * t->rows;
     t->acts = pupil_alloc((size_t)(nacts + 1) * sizeof *t->acts);
-    for (int64_t k = 0; k < nacts; k++) t->acts[k] = pupil_acts_new(t->clip, t->rows, true);
+    for (int64_t k = 0; k < nacts; k++) t->acts[k] = pupil_acts_new_captions(t->clip, t->rows, t->captions, true);
     t->b = pupil_alloc((size_t)(t->slots + 1) * sizeof *t->b);
-    for (int64_t k = 0; k < t->slots; k++) batch_new(&t->b[k], t->tok, &t->arch, t->rows);
+    for (int64_t k = 0; k < t->slots; k++) batch_new(&t->b[k], t->tok, &t->arch, t->rows, t->captions * t->rows);
     if (t->kept) t->patch = pupil_alloc((size_t)(own * t->kept) * sizeof *t->patch);
     for (int s = 0; s < 2; s++) {
-        t->feat[s] = floats(own * t->arch.embed_dim);
-        t->dfeat[s] = floats(t->rows * t->arch.embed_dim);
-        for (int k = 0; k < t->lc.teachers; k++) t->teacher[k][s] = floats(own * t->lc.teacher[k].dim);
+        int64_t texts = s ? t->captions : 1;
+        t->feat[s] = floats(own * texts * t->arch.embed_dim);
+        t->dfeat[s] = floats(t->rows * texts * t->arch.embed_dim);
     }
+    for (int k = 0; k < t->lc.teachers; k++)
+        for (int s = 0; s <= t->captions; s++) t->teacher[k][s] = floats(own * t->lc.teacher[k].dim);
 }
 
 int64_t trainer_patches(const pupil_conf_train *c, const pupil_arch *a)
@@ -183,6 +187,7 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
     t->clip = pupil_clip_new(&t->arch);
     t->table = pupil_clip_table(t->clip);
     set_loss(t, teacher);
+    t->captions = PUPIL_MAX(1, t->lc.captions);
     add_loss_tensors(t);
     int r = trainer_freeze(t->c, t->name, t->clip);
     list_runs(t);

@@ -36,6 +36,8 @@ struct trainer {
     /* What depends on the communicator. */
     pupil_comm *comm;
     int64_t first, slots, rows; /* own slots; pairs a slot */
+    int64_t captions;           /* of a sample in a step */
+    int64_t substituted;        /* samples that another took the place of, on this rank */
     int64_t *range;             /* [size+1] elements each rank advances */
     size_t *bytes;              /* [size+1] scratch for gathers */
     double *chunk;              /* sums of squares */
@@ -46,8 +48,8 @@ struct trainer {
     batch *b;                   /* one a slot */
     int32_t *patch;             /* [own pairs, kept]: the patches seen */
     int64_t kept;               /* 0: all are */
-    float *feat[2], *dfeat[2];           /* [own pairs, dim]; dfeat: one slot */
-    float *teacher[PUPIL_TEACHERS][2];   /* [own pairs, its dim] */
+    float *feat[2], *dfeat[2]; /* [own pairs, dim], texts [own slots, captions, rows, dim]; dfeat: one slot */
+    float *teacher[PUPIL_TEACHERS][PUPIL_LOSS_STREAMS]; /* [own pairs, its dim] */
     double *value;              /* [slots of all][PUPIL_TERMS] */
 
     /* Of the last step. */
@@ -59,6 +61,8 @@ int64_t trainer_epoch_steps(const trainer *t);
 /* First position of a step in its epoch. */
 int64_t trainer_position(const trainer *t, int64_t step, int64_t *ret_epoch);
 pupil_loss_params trainer_loss_params(const trainer *t, float *base);
+/* Own slots' pictures, captions and teacher embeddings: load.c. Collective over t->comm. */
+int trainer_load(trainer *t);
 /* One optimiser step: step.c. Collective over t->comm. */
 int trainer_step(trainer *t);
 /* All ranges of an array over what is advanced, on all ranks. Collective over t->comm. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WINDOW_BY_DEFAULT = 16 };
+enum { WINDOW_BY_DEFAULT = 32 };
 static const int64_t blocks_most = 1 << 26, chunk_most = 1 << 30;
 
 /* ---- records ------------------------------------------------------------------------------------ */
@@ -50,22 +50,35 @@ static const char *read_lists(const pupil_cache *c, const pupil_record *r, segme
     if (count > SEGMENT_BLOCKS_MOST) return "it names too many blocks";
     g->block = pupil_alloc((size_t)count * sizeof *g->block);
     g->rows = pupil_alloc((size_t)count * sizeof *g->rows);
-    g->crc = pupil_alloc((size_t)count * sizeof *g->crc);
+    const int planes = shape_planes(&c->shape);
+    g->crc = pupil_alloc((size_t)(count * planes) * sizeof *g->crc);
     for (int64_t i = 0; i < count; i++) {
-        int64_t crc[SIDES];
-        if (!next_number(&b, 10, ",", &g->block[i]) || !next_number(&n, 10, ",", &g->rows[i]) ||
-            !next_number(&k, 16, "/", &crc[IMAGE]) || !next_number(&k, 16, ",", &crc[TEXT]))
+        if (!next_number(&b, 10, ",", &g->block[i]) || !next_number(&n, 10, ",", &g->rows[i]))
             return "blocks, rows and crcs are not lists of one length";
         if (g->block[i] >= c->blocks || g->rows[i] != shape_rows(&c->shape, g->block[i]))
             return "it names a block that this data set does not have";
-        for (int side = 0; side < SIDES; side++) {
-            if (crc[side] > UINT32_MAX) return "a crc has more than 32 bits";
-            g->crc[i][side] = (uint32_t)crc[side];
+        for (int p = 0; p < planes; p++) {
+            int64_t crc;
+            if (!next_number(&k, 16, p + 1 < planes ? "/" : ",", &crc)) return "blocks, rows and crcs are not lists of one length";
+            if (crc > UINT32_MAX) return "a crc has more than 32 bits";
+            g->crc[i * planes + p] = (uint32_t)crc;
         }
     }
     if (*b || *n || *k) return "blocks, rows and crcs are not lists of one length";
     g->n = count;
     return NULL;
+}
+
+/* What storing cost: worth telling, nothing is decided by it. */
+static void read_error(const pupil_record *r, segment *g)
+{
+    const char *s = pupil_record_get(r, "error");
+    stored_error e = {0};
+    if (!s || sscanf(s, "%lf/%lf/%lf", &e.cosine, &e.cosine_least, &e.affinity_kl) != 3) return;
+    e.cosine *= (double)g->n;
+    e.affinity_kl *= (double)g->n;
+    e.rows = e.blocks = g->n;
+    g->error = e;
 }
 
 static void index_segment(pupil_cache *c, int64_t seg)
@@ -89,6 +102,7 @@ static void take_segment(pupil_cache *c, const pupil_record *r)
              !read_head(pupil_record_get(r, "head"), &g))
         g.broken = "bytes or head is not as it should be";
     else g.broken = read_lists(c, r, &g);
+    if (!g.broken) read_error(r, &g);
     PUPIL_GROW(c->seg, c->nseg, c->cap_seg);
     c->seg[c->nseg] = g;
     index_segment(c, c->nseg++);
@@ -166,15 +180,23 @@ static int shape_of(const char *text, const char *where, pupil_cache_shape *ret)
 {
     pupil_cache_shape s = {0};
     size_t len = 0;
+    int64_t views = 0, captions = 0;
+    int type = 0;
     const char *dtype = identity_value(text, "dtype", &len);
+    while (dtype && type < PUPIL_STORED_TYPES && (strlen(pupil_stored_name[type]) != len || memcmp(dtype, pupil_stored_name[type], len))) type++;
     bool ok = identity_number(text, "samples", INT64_MAX / 2, &s.samples) &&
               identity_number(text, "block", 1 << 24, &s.block) &&
-              identity_number(text, "dim", 1 << 24, &s.dim) && dtype && len == 3 &&
-              (!memcmp(dtype, "f16", 3) || !memcmp(dtype, "f32", 3));
+              identity_number(text, "dim", 1 << 24, &s.dim) && identity_number(text, "views", PUPIL_CACHE_PLANES, &views) &&
+              identity_number(text, "captions", PUPIL_CACHE_PLANES, &captions) && dtype && type < PUPIL_STORED_TYPES;
     if (!ok)
-        return pupil_fail(PUPIL_EFORMAT,
-                          "%s: needs samples, block and dim (whole numbers) and dtype (f16 or f32)", where);
-    s.f32 = dtype[1] == '3';
+        return pupil_fail(PUPIL_EFORMAT, "%s: needs samples, block, dim, views and captions (whole numbers) and dtype (f16, f32, bf16 or i8)",
+                          where);
+    s.dtype = (pupil_stored)type;
+    s.views = (int)views;
+    s.captions = (int)captions;
+    if (views + captions > PUPIL_CACHE_PLANES)
+        return pupil_fail(PUPIL_EFORMAT, "%s: %lld views and %lld captions are more than %d together", where, (long long)views, (long long)captions,
+                          PUPIL_CACHE_PLANES);
     if (s.block * s.dim > chunk_most / 4)
         return pupil_fail(PUPIL_EFORMAT, "%s: a block of %lld x %lld values is too large", where,
                           (long long)s.block, (long long)s.dim);
@@ -183,6 +205,21 @@ static int shape_of(const char *text, const char *where, pupil_cache_shape *ret)
                           (long long)s.samples, (long long)s.block);
     *ret = s;
     return 0;
+}
+
+void pupil_identity_shape(pupil_identity *id, const pupil_cache_shape *s)
+{
+    pupil_identity_add(id, "samples", "%lld", (long long)s->samples);
+    pupil_identity_add(id, "block", "%lld", (long long)s->block);
+    pupil_identity_add(id, "dim", "%lld", (long long)s->dim);
+    pupil_identity_add(id, "views", "%d", s->views);
+    pupil_identity_add(id, "captions", "%d", s->captions);
+    pupil_identity_add(id, "dtype", "%s", pupil_stored_name[s->dtype]);
+}
+
+double pupil_cache_sample_bytes(const pupil_cache_shape *s)
+{
+    return (double)shape_plane_bytes(s) / (double)s->block * shape_planes(s);
 }
 
 static int read_identity(const char *path, char **ret_sorted)
@@ -230,7 +267,7 @@ int pupil_cache_open(const char *dir, const pupil_identity *want, const pupil_ca
     pupil_cache_shape said;
     PUPIL_TRY(shape_of(want->text.s, "the wanted identity", &said));
     PUPIL_REQUIRE(said.samples == shape->samples && said.block == shape->block && said.dim == shape->dim &&
-                  said.f32 == shape->f32);
+                  said.dtype == shape->dtype && said.views == shape->views && said.captions == shape->captions);
     PUPIL_TRY(pupil_mkdirs(dir));
     char *path = pupil_join(dir, "identity.txt"), *here = NULL;
     pupil_buf sorted = {0}, difference = {0};
@@ -248,8 +285,7 @@ int pupil_cache_open(const char *dir, const pupil_identity *want, const pupil_ca
 
 static void forget_blocks(pupil_cache *c)
 {
-    for (int64_t i = 0; i < c->window && c->slot; i++)
-        for (int k = 0; k < SIDES; k++) pupil_free(&c->slot[i].side[k]);
+    for (int64_t i = 0; i < c->window && c->slot; i++) pupil_free(&c->slot[i].x);
     pupil_free(&c->slot);
 }
 
@@ -298,10 +334,10 @@ bool pupil_cache_has(const pupil_cache *c, int64_t block)
     return block >= 0 && block < c->blocks && c->where[block].seg1;
 }
 
-void pupil_cache_window(pupil_cache *c, int64_t blocks)
+void pupil_cache_window(pupil_cache *c, int64_t planes)
 {
     forget_blocks(c);
-    c->window = PUPIL_MAX(blocks, (int64_t)1);
+    c->window = PUPIL_MAX(planes, (int64_t)1);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------ */
@@ -324,62 +360,56 @@ static int open_file(pupil_cache *c, int64_t seg, const seg_file **ret)
     return 0;
 }
 
-int cache_load(pupil_cache *c, int64_t seg, int64_t place, float *const side[SIDES])
+int cache_load(pupil_cache *c, int64_t seg, int64_t place, int plane, float *x)
 {
     static const char *const name[SIDES] = {"image", "text"};
     const segment *g = &c->seg[seg];
     const seg_file *f = NULL;
-    const int64_t values = c->shape.block * c->shape.dim;
-    PUPIL_TRY(pupil_context(open_file(c, seg, &f), "block %lld", (long long)g->block[place]));
-    if (!c->raw) c->raw = pupil_alloc(shape_chunk_bytes(&c->shape));
-    for (int k = 0; k < SIDES; k++) {
-        void *raw = c->shape.f32 ? (void *)side[k] : c->raw;
-        PUPIL_TRY(
-            pupil_context(seg_read(f, &c->shape, place, k, raw), "block %lld", (long long)g->block[place]));
-        if (pupil_crc32c(0, raw, shape_chunk_bytes(&c->shape)) != g->crc[place][k])
-            return pupil_fail(PUPIL_ECRC, "%s: block %lld: %s embeddings do not match their checksum",
-                              f->path, (long long)g->block[place], name[k]);
-        if (c->shape.f32 ? !pupil_floats_finite(side[k], values) : !pupil_f16_unpack(side[k], c->raw, values))
-            return pupil_fail(PUPIL_ENUMERIC, "%s: block %lld: %s embeddings are not all finite", f->path,
-                              (long long)g->block[place], name[k]);
-    }
+    const long long block = (long long)g->block[place];
+    const int side = plane_side(&c->shape, plane);
+    PUPIL_TRY(pupil_context(open_file(c, seg, &f), "block %lld", block));
+    if (!c->raw) c->raw = pupil_alloc(shape_plane_bytes(&c->shape));
+    PUPIL_TRY(pupil_context(seg_read(f, &c->shape, place, plane, c->raw), "block %lld", block));
+    if (pupil_crc32c(0, c->raw, shape_plane_bytes(&c->shape)) != g->crc[place * shape_planes(&c->shape) + plane])
+        return pupil_fail(PUPIL_ECRC, "%s: block %lld: %s embeddings do not match their checksum", f->path, block, name[side]);
+    if (!plane_unpack(&c->shape, x, c->raw, c->shape.block))
+        return pupil_fail(PUPIL_ENUMERIC, "%s: block %lld: %s embeddings are not all finite", f->path, block, name[side]);
     return 0;
 }
 
-static cached_block *find_slot(pupil_cache *c, int64_t block)
+static cached_plane *find_slot(pupil_cache *c, int64_t block, int plane)
 {
     if (!c->slot) {
         if (!c->window) c->window = WINDOW_BY_DEFAULT;
         c->slot = pupil_alloc((size_t)c->window * sizeof *c->slot);
         for (int64_t i = 0; i < c->window; i++) c->slot[i].block = -1;
     }
-    cached_block *oldest = c->slot;
-    for (cached_block *s = c->slot; s < c->slot + c->window; s++) {
-        if (s->block == block) return s;
+    cached_plane *oldest = c->slot;
+    for (cached_plane *s = c->slot; s < c->slot + c->window; s++) {
+        if (s->block == block && s->plane == plane) return s;
         if (s->used < oldest->used) oldest = s;
     }
     return oldest;
 }
 
-int pupil_cache_read(pupil_cache *c, int64_t block, const float **ret_image, const float **ret_text,
-                     int64_t *ret_rows)
+int pupil_cache_read(pupil_cache *c, int64_t block, int side, int k, const float **ret, int64_t *ret_rows)
 {
+    const int plane = side == IMAGE ? k : c->shape.views + k;
+    PUPIL_REQUIRE(k >= 0 && k < (side == IMAGE ? c->shape.views : c->shape.captions));
     if (!pupil_cache_has(c, block))
         return pupil_fail(PUPIL_ENOTFOUND, "%s: block %lld of %lld is not published", c->dir,
                           (long long)block, (long long)c->blocks);
-    cached_block *s = find_slot(c, block);
-    if (s->block != block) {
+    cached_plane *s = find_slot(c, block, plane);
+    if (s->block != block || s->plane != plane) {
         s->block = -1;
         s->used = 0;
-        for (int k = 0; k < SIDES; k++)
-            if (!s->side[k])
-                s->side[k] = pupil_alloc((size_t)(c->shape.block * c->shape.dim) * sizeof(float));
-        PUPIL_TRY(cache_load(c, c->where[block].seg1 - 1, c->where[block].place, s->side));
+        if (!s->x) s->x = pupil_alloc((size_t)(c->shape.block * c->shape.dim) * sizeof(float));
+        PUPIL_TRY(cache_load(c, c->where[block].seg1 - 1, c->where[block].place, plane, s->x));
         s->block = block;
+        s->plane = plane;
     }
     s->used = ++c->clock;
-    *ret_image = s->side[IMAGE];
-    *ret_text = s->side[TEXT];
+    *ret = s->x;
     *ret_rows = shape_rows(&c->shape, block);
     return 0;
 }

@@ -22,27 +22,59 @@ typedef struct {
     bool dropped;
     int64_t bytes, head; /* of the file; of what comes before the first chunk */
     uint32_t head_crc;
-    int64_t n;              /* blocks */
-    int64_t *block, *rows;  /* [n], owned */
-    uint32_t (*crc)[SIDES]; /* [n], owned */
+    int64_t n;             /* blocks */
+    int64_t *block, *rows; /* [n], owned */
+    uint32_t *crc;         /* [n][planes], owned */
+    struct stored_error {
+        double cosine, cosine_least, affinity_kl; /* sums, but for the least */
+        int64_t rows, blocks;                     /* that were added up */
+    } error;
 } segment;
+typedef struct stored_error stored_error;
 
 /** A segment's file, open. */
 typedef struct {
     char *path; /* owned */
-    hid_t file, set[SIDES];
+    hid_t file, set[SIDES], scale[SIDES]; /* scale: i8 */
     int64_t waiting; /* bytes written since the kernel was last told to store them */
 } seg_file;
 
 int64_t shape_rows(const pupil_cache_shape *s, int64_t block);
-static inline size_t shape_value_bytes(const pupil_cache_shape *s)
+/** A plane is one view or one caption of all samples of a block: planes 0 .. views-1 are images, then come texts. */
+static inline int shape_planes(const pupil_cache_shape *s)
 {
-    return s->f32 ? sizeof(float) : sizeof(uint16_t);
+    return s->views + s->captions;
 }
-static inline size_t shape_chunk_bytes(const pupil_cache_shape *s)
+static inline int plane_side(const pupil_cache_shape *s, int plane)
 {
-    return (size_t)(s->block * s->dim) * shape_value_bytes(s);
+    return plane < s->views ? IMAGE : TEXT;
 }
+static inline int plane_number(const pupil_cache_shape *s, int plane)
+{
+    return plane < s->views ? plane : plane - s->views;
+}
+static inline size_t shape_data_bytes(const pupil_cache_shape *s)
+{
+    static const size_t bytes[PUPIL_STORED_TYPES] = {2, 4, 2, 1};
+    return (size_t)(s->block * s->dim) * bytes[s->dtype];
+}
+static inline size_t shape_scale_bytes(const pupil_cache_shape *s)
+{
+    return s->dtype == PUPIL_STORED_I8 ? (size_t)s->block * sizeof(float) : 0;
+}
+/** A plane as stored: its values, then its scales. */
+static inline size_t shape_plane_bytes(const pupil_cache_shape *s)
+{
+    return shape_data_bytes(s) + shape_scale_bytes(s);
+}
+
+/** raw = `rows` rows in the cache's format, zeros behind them; returns how many values fitted (rows * dim: all). */
+int64_t plane_pack(const pupil_cache_shape *s, void *raw, const float *x, int64_t rows);
+/** The reverse; false where a value is not finite. */
+bool plane_unpack(const pupil_cache_shape *s, float *x, const void *raw, int64_t rows);
+/** Add what storing x as y changed: cosine of each row; KL of the softmax over cosines of the first 32 rows of both sides. */
+void error_cosine(stored_error *e, const float *x, const float *y, int64_t rows, int64_t dim);
+void error_affinity(stored_error *e, const float *const x[SIDES], const float *const y[SIDES], int64_t rows, int64_t dim, double scale);
 
 /** Open the file of `g` for reading and hold it against its record and the identity. */
 int seg_open(const char *dir, const segment *g, const pupil_cache_shape *s, const char *identity,
@@ -50,9 +82,9 @@ int seg_open(const char *dir, const segment *g, const pupil_cache_shape *s, cons
 /** Start a file of up to `blocks` blocks at `path`. */
 int seg_create(const char *path, const pupil_cache_shape *s, const char *identity, int64_t blocks,
                seg_file *ret);
-/** The stored bytes of one block. */
-int seg_read(const seg_file *f, const pupil_cache_shape *s, int64_t place, int side, void *raw);
-int seg_write(seg_file *f, const pupil_cache_shape *s, int64_t place, int side, const void *raw);
+/** The stored bytes of one plane. */
+int seg_read(const seg_file *f, const pupil_cache_shape *s, int64_t place, int plane, void *raw);
+int seg_write(seg_file *f, const pupil_cache_shape *s, int64_t place, int plane, const void *raw);
 /** End a file of g->n blocks: writes ids and rows, closes it, and sets g->bytes, head and head_crc. */
 int seg_finish(seg_file *f, const pupil_cache_shape *s, segment *g);
 void seg_close(seg_file *f);
@@ -60,10 +92,10 @@ void seg_close(seg_file *f);
 /* ---- the cache ---------------------------------------------------------------------------------- */
 typedef struct {
     int64_t block; /* -1: empty */
+    int plane;
     uint64_t used;
-    int64_t rows;
-    float *side[SIDES];
-} cached_block;
+    float *x;
+} cached_plane;
 
 typedef struct {
     int64_t seg; /* -1: empty */
@@ -97,14 +129,14 @@ struct pupil_cache {
     } * where;               /* [blocks] */
     uint64_t clock;
     cached_file file[OPEN_FILES];
-    cached_block *slot;
+    cached_plane *slot;
     int64_t window;
-    void *raw; /* one chunk as stored */
+    void *raw; /* one plane as stored */
 };
 
 /** Who holds a part; false where nobody does, or one whose lane has begun anew. */
 bool cache_holder(const pupil_cache *c, int64_t part, holder *ret);
-/** Block `place` of segment `seg` from disk, checked, as float32. */
-int cache_load(pupil_cache *c, int64_t seg, int64_t place, float *const side[SIDES]);
+/** A plane of block `place` of segment `seg` from disk, checked, as float32. */
+int cache_load(pupil_cache *c, int64_t seg, int64_t place, int plane, float *x);
 
 #endif

@@ -3,11 +3,13 @@
 #include "cache.h"
 #include "journal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct {
     int64_t segments, bytes, samples, generations, superseded, dropped, unusable;
+    stored_error error;
     int64_t strays; /* files that no believed record names: what killed or replaced writers left */
 } tally;
 
@@ -40,6 +42,12 @@ static tally count(const pupil_cache *c)
         if (g->broken || g->dropped) continue;
         t.segments++;
         t.bytes += g->bytes;
+        if (!g->error.rows) continue;
+        t.error.cosine_least = t.error.rows ? fmin(t.error.cosine_least, g->error.cosine_least) : g->error.cosine_least;
+        t.error.cosine += g->error.cosine;
+        t.error.affinity_kl += g->error.affinity_kl;
+        t.error.rows += g->error.rows;
+        t.error.blocks += g->error.blocks;
     }
     for (int64_t b = 0; b < c->blocks; b++)
         if (c->where[b].seg1) t.samples += shape_rows(&c->shape, b);
@@ -68,6 +76,9 @@ static void describe_text(const pupil_cache *c, const tally *t, pupil_buf *out)
     if (t->samples)
         pupil_buf_printf(out, "  %-22s %s\n", "a sample",
                          pupil_bytes_text((double)t->bytes / (double)t->samples, each));
+    if (t->error.rows)
+        pupil_buf_printf(out, "  %-22s cosine %.7f mean, %.7f least; affinity KL %.2e\n", "cost of dtype", t->error.cosine / (double)t->error.rows,
+                         t->error.cosine_least, t->error.affinity_kl / (double)t->error.blocks);
     pupil_buf_printf(out, "  %-22s %lld\n", "generations", (long long)t->generations);
     pupil_buf_printf(out, "  %-22s %lld of replaced writers, %lld torn, %lld dropped, %lld unusable\n",
                      "records not believed", (long long)t->superseded, (long long)c->journal.torn,
@@ -99,7 +110,11 @@ static void describe_json(const pupil_cache *c, const tally *t, pupil_buf *out)
                   {"bytes", t->bytes},           {"segments", t->segments}, {"generations", t->generations},
                   {"superseded", t->superseded}, {"torn", c->journal.torn}, {"dropped", t->dropped},
                   {"unusable", t->unusable},     {"stray_files", t->strays}};
-    pupil_buf_printf(out, "}, \"dtype\": \"%s\"", c->shape.f32 ? "f32" : "f16");
+    pupil_buf_printf(out, "}, \"dtype\": \"%s\", \"views\": %d, \"captions\": %d", pupil_stored_name[c->shape.dtype], c->shape.views,
+                     c->shape.captions);
+    if (t->error.rows)
+        pupil_buf_printf(out, ", \"error\": {\"cosine_mean\": %.9f, \"cosine_least\": %.9f, \"affinity_kl\": %.3e}",
+                         t->error.cosine / (double)t->error.rows, t->error.cosine_least, t->error.affinity_kl / (double)t->error.blocks);
     for (int i = 0; i < PUPIL_COUNT(number); i++)
         pupil_buf_printf(out, ", \"%s\": %lld", number[i].name, (long long)number[i].value);
     pupil_buf_puts(out, ", \"bytes_per_sample\": ");
@@ -117,7 +132,7 @@ int pupil_cache_describe(pupil_cache *c, bool json, pupil_buf *out)
 }
 
 /* One line a problem of segment `i`; returns how many. */
-static int64_t check_segment(pupil_cache *c, int64_t i, float *const side[SIDES], pupil_buf *problems)
+static int64_t check_segment(pupil_cache *c, int64_t i, float *x, pupil_buf *problems)
 {
     const segment *g = &c->seg[i];
     int64_t n = 0;
@@ -132,11 +147,13 @@ static int64_t check_segment(pupil_cache *c, int64_t i, float *const side[SIDES]
         return 1;
     }
     seg_close(&f);
-    for (int64_t place = 0; place < g->n; place++) {
-        if (cache_load(c, i, place, side) == 0) continue;
-        pupil_buf_printf(problems, "%s\n", pupil_reason());
-        n++;
-    }
+    for (int64_t place = 0; place < g->n; place++)
+        for (int p = 0; p < shape_planes(&c->shape); p++) {
+            if (cache_load(c, i, place, p, x) == 0) continue;
+            pupil_buf_printf(problems, "%s\n", pupil_reason());
+            n++;
+            break;
+        }
     return n;
 }
 
@@ -144,16 +161,15 @@ static int64_t check_segment(pupil_cache *c, int64_t i, float *const side[SIDES]
 static int check_all(pupil_cache *c, pupil_buf *problems, bool **ret_bad, int64_t *ret_n)
 {
     PUPIL_TRY(pupil_cache_refresh(c));
-    size_t bytes = (size_t)(c->shape.block * c->shape.dim) * sizeof(float);
-    float *side[SIDES] = {pupil_alloc(bytes), pupil_alloc(bytes)};
+    float *x = pupil_alloc((size_t)(c->shape.block * c->shape.dim) * sizeof *x);
     bool *bad = pupil_alloc((size_t)c->nseg);
     int64_t n = 0;
     for (int64_t i = 0; i < c->nseg; i++) {
-        int64_t more = check_segment(c, i, side, problems);
+        int64_t more = check_segment(c, i, x, problems);
         bad[i] = more > 0;
         n += more;
     }
-    for (int k = 0; k < SIDES; k++) pupil_free(&side[k]);
+    pupil_free(&x);
     *ret_bad = bad;
     *ret_n = n;
     return 0;

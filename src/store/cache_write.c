@@ -16,7 +16,9 @@ struct pupil_cache_writer {
     char *part; /* the unfinished file, or NULL */
     seg_file f;
     segment g;
-    void *raw[SIDES]; /* a block as it will be stored */
+    double scale; /* the teacher's, for the error of affinities */
+    void *raw;    /* [planes] of a block as they will be stored */
+    float *again[SIDES]; /* a plane of each side as it will be read */
 };
 
 void pupil_cache_share(pupil_cache *c, int64_t share)
@@ -64,7 +66,11 @@ int pupil_cache_writer_new(pupil_cache *c, int64_t generation, int rank, int64_t
     w->c = c;
     w->generation = generation;
     w->rank = rank;
-    w->capacity = PUPIL_MIN(PUPIL_MAX(segment_blocks, (int64_t)1), (int64_t)SEGMENT_BLOCKS_MOST);
+    int planes = shape_planes(&c->shape); /* a record is a line, and crcs fill it */
+    w->capacity = PUPIL_MIN(PUPIL_MAX(segment_blocks, (int64_t)1), (int64_t)(2 * SEGMENT_BLOCKS_MOST / planes));
+    char *scale = pupil_identity_get(c->identity, "teacher.logit_scale");
+    w->scale = scale ? strtod(scale, NULL) : 100;
+    pupil_free(&scale);
     char *prefix = segment_prefix(w), **name = NULL;
     int count = 0, r = pupil_list_dir(c->dir, prefix, "", &name, &count);
     for (int i = 0; i < count; i++)
@@ -78,8 +84,9 @@ int pupil_cache_writer_new(pupil_cache *c, int64_t generation, int rank, int64_t
     size_t n = (size_t)w->capacity;
     w->g.block = pupil_alloc(n * sizeof *w->g.block);
     w->g.rows = pupil_alloc(n * sizeof *w->g.rows);
-    w->g.crc = pupil_alloc(n * sizeof *w->g.crc);
-    for (int k = 0; k < SIDES; k++) w->raw[k] = pupil_alloc(shape_chunk_bytes(&c->shape));
+    w->g.crc = pupil_alloc(n * (size_t)planes * sizeof *w->g.crc);
+    w->raw = pupil_alloc((size_t)planes * shape_plane_bytes(&c->shape));
+    for (int k = 0; k < SIDES; k++) w->again[k] = pupil_alloc((size_t)(c->shape.block * c->shape.dim) * sizeof(float));
     *ret = w;
     return 0;
 }
@@ -92,6 +99,7 @@ static void discard(pupil_cache_writer *w)
     pupil_free(&w->part);
     pupil_free(&w->g.file);
     w->g.n = 0;
+    w->g.error = (stored_error){0};
 }
 
 void pupil_cache_writer_free(pupil_cache_writer **pw)
@@ -102,32 +110,38 @@ void pupil_cache_writer_free(pupil_cache_writer **pw)
     pupil_free(&w->g.block);
     pupil_free(&w->g.rows);
     pupil_free(&w->g.crc);
-    for (int k = 0; k < SIDES; k++) pupil_free(&w->raw[k]);
+    for (int k = 0; k < SIDES; k++) pupil_free(&w->again[k]);
+    pupil_free(&w->raw);
     pupil_free(pw);
 }
 
-/* Convert one side into w->raw. */
-static int pack(pupil_cache_writer *w, int side, const float *x, int64_t block, int64_t rows)
+static char *raw_plane(const pupil_cache_writer *w, int plane)
+{
+    return (char *)w->raw + (size_t)plane * shape_plane_bytes(&w->c->shape);
+}
+
+/* Convert one plane into w->raw. */
+static int pack(pupil_cache_writer *w, int plane, const float *x, int64_t block, int64_t rows)
 {
     const pupil_cache_shape *s = &w->c->shape;
-    const int64_t n = rows * s->dim;
-    int64_t good = 0;
-    if (!s->f32) {
-        good = pupil_f16_pack(w->raw[side], x, n);
-    } else {
-        memcpy(w->raw[side], x, (size_t)n * sizeof *x);
-        good = pupil_floats_finite(x, n) ? n : 0;
-        while (good < n && isfinite(x[good])) good++;
+    const int64_t good = plane_pack(s, raw_plane(w, plane), x, rows);
+    if (good == rows * s->dim) return 0;
+    return pupil_fail(PUPIL_ENUMERIC, "block %lld row %lld (sample %lld): the %s embedding holds %g, %s", (long long)block,
+                      (long long)(good / s->dim), (long long)(block * s->block + good / s->dim), plane_side(s, plane) == IMAGE ? "image" : "text",
+                      (double)x[good], isfinite(x[good]) ? "too large for this dtype: store as f32" : "which is not finite");
+}
+
+/* What the number format costs: of all planes the cosine, of the first view and caption the affinities. */
+static void measure_error(pupil_cache_writer *w, const float *const x[SIDES], int64_t rows)
+{
+    const pupil_cache_shape *s = &w->c->shape;
+    if (s->dtype == PUPIL_STORED_F32) return;
+    for (int p = shape_planes(s) - 1; p >= 0; p--) {
+        int side = plane_side(s, p), k = plane_number(s, p);
+        plane_unpack(s, w->again[side], raw_plane(w, p), s->block);
+        error_cosine(&w->g.error, x[side] + k * rows * s->dim, w->again[side], rows, s->dim);
     }
-    if (good < n)
-        return pupil_fail(
-            PUPIL_ENUMERIC, "block %lld row %lld (sample %lld): the %s embedding holds %g, %s",
-            (long long)block, (long long)(good / s->dim), (long long)(block * s->block + good / s->dim),
-            side == IMAGE ? "image" : "text", (double)x[good],
-            isfinite(x[good]) ? "too large for float16: store as float32" : "which is not finite");
-    size_t used = (size_t)n * shape_value_bytes(s);
-    memset((char *)w->raw[side] + used, 0, shape_chunk_bytes(s) - used);
-    return 0;
+    error_affinity(&w->g.error, x, (const float *const[SIDES]){w->again[IMAGE], w->again[TEXT]}, rows, s->dim, w->scale);
 }
 
 static int begin(pupil_cache_writer *w)
@@ -147,10 +161,11 @@ static int put(pupil_cache_writer *w, int64_t block, int64_t rows)
 {
     const int64_t place = w->g.n;
     PUPIL_TRY(begin(w));
-    for (int k = 0; k < SIDES; k++) {
-        w->g.crc[place][k] = pupil_crc32c(0, w->raw[k], shape_chunk_bytes(&w->c->shape));
+    const int planes = shape_planes(&w->c->shape);
+    for (int p = 0; p < planes; p++) {
+        w->g.crc[place * planes + p] = pupil_crc32c(0, raw_plane(w, p), shape_plane_bytes(&w->c->shape));
         PUPIL_TRY(pupil_fault("seg.write"));
-        PUPIL_TRY(seg_write(&w->f, &w->c->shape, place, k, w->raw[k]));
+        PUPIL_TRY(seg_write(&w->f, &w->c->shape, place, p, raw_plane(w, p)));
     }
     w->g.block[place] = block;
     w->g.rows[place] = rows;
@@ -161,7 +176,8 @@ static int put(pupil_cache_writer *w, int64_t block, int64_t rows)
 static int append_record(const pupil_cache_writer *w)
 {
     const segment *g = &w->g;
-    char generation[24], bytes[24], head[40];
+    const int planes = shape_planes(&w->c->shape);
+    char generation[24], bytes[24], head[40], error[96];
     pupil_buf blocks = {0}, rows = {0}, crcs = {0};
     snprintf(generation, sizeof generation, "%lld", (long long)w->generation);
     snprintf(bytes, sizeof bytes, "%lld", (long long)g->bytes);
@@ -170,10 +186,13 @@ static int append_record(const pupil_cache_writer *w)
         const char *comma = i ? "," : "";
         pupil_buf_printf(&blocks, "%s%lld", comma, (long long)g->block[i]);
         pupil_buf_printf(&rows, "%s%lld", comma, (long long)g->rows[i]);
-        pupil_buf_printf(&crcs, "%s%08x/%08x", comma, g->crc[i][IMAGE], g->crc[i][TEXT]);
+        for (int p = 0; p < planes; p++) pupil_buf_printf(&crcs, "%s%08x", p ? "/" : comma, g->crc[i * planes + p]);
     }
+    const stored_error *e = &g->error;
+    if (e->rows)
+        snprintf(error, sizeof error, "%.9f/%.9f/%.3e", e->cosine / (double)e->rows, e->cosine_least, e->affinity_kl / (double)e->blocks);
     const char *pairs[] = {"lane", w->c->lane, "n",      generation, "file", g->file, "bytes", bytes, "head",
-                           head,   "blocks", blocks.s, "rows",     rows.s, "crcs",  crcs.s,  NULL};
+                           head,   "blocks", blocks.s, "rows",     rows.s, "crcs",  crcs.s,  e->rows ? "error" : NULL, error, NULL};
     int r = pupil_journal_append(w->c->journal_path, "seg", pairs);
     pupil_buf_free(&blocks);
     pupil_buf_free(&rows);
@@ -211,8 +230,11 @@ int pupil_cache_writer_add(pupil_cache_writer *w, int64_t block, const float *im
                            int64_t rows, int64_t *ret_published)
 {
     PUPIL_REQUIRE(block >= 0 && block < w->c->blocks && rows == shape_rows(&w->c->shape, block));
-    PUPIL_TRY(pack(w, IMAGE, image, block, rows));
-    PUPIL_TRY(pack(w, TEXT, text, block, rows));
+    const pupil_cache_shape *s = &w->c->shape;
+    const float *const x[SIDES] = {image, text};
+    for (int p = 0; p < shape_planes(s); p++)
+        PUPIL_TRY(pack(w, p, x[plane_side(s, p)] + plane_number(s, p) * rows * s->dim, block, rows));
+    measure_error(w, x, rows);
     int r = put(w, block, rows);
     if (r < 0) {
         discard(w);

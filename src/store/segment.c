@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 enum { AHEAD = 8 << 20 };
-static const char *const set_name[SIDES] = {"image_embeddings", "text_embeddings"};
+static const char *const set_name[SIDES] = {"image_embeddings", "text_embeddings"}, *const scale_name[SIDES] = {"image_scales", "text_scales"};
 
 int64_t shape_rows(const pupil_cache_shape *s, int64_t block)
 {
@@ -20,14 +20,38 @@ int64_t shape_rows(const pupil_cache_shape *s, int64_t block)
 
 void seg_close(seg_file *f)
 {
-    for (int k = 0; k < SIDES; k++) h5_drop(&f->set[k]);
+    for (int k = 0; k < SIDES; k++) {
+        h5_drop(&f->set[k]);
+        h5_drop(&f->scale[k]);
+    }
     h5_drop(&f->file);
     pupil_free(&f->path);
 }
 
 static hid_t value_type(const pupil_cache_shape *s)
 {
-    return s->f32 ? H5Tcopy(H5T_IEEE_F32LE) : h5_half();
+    switch (s->dtype) {
+    case PUPIL_STORED_F16:
+        return h5_half();
+    case PUPIL_STORED_BF16:
+        return H5Tcopy(H5T_STD_U16LE);
+    case PUPIL_STORED_I8:
+        return H5Tcopy(H5T_STD_I8LE);
+    default:
+        return H5Tcopy(H5T_IEEE_F32LE);
+    }
+}
+
+/* [blocks, planes of this side, block, dim], or without dim for scales; chunks of one plane. */
+typedef struct {
+    const char *name;
+    int ndim;
+    hsize_t dim[4], chunk[4];
+} set_shape;
+static set_shape shape_of_set(const pupil_cache_shape *s, int64_t blocks, int side, bool scales)
+{
+    hsize_t planes = (hsize_t)(side == IMAGE ? s->views : s->captions), block = (hsize_t)s->block, dim = (hsize_t)s->dim;
+    return (set_shape){scales ? scale_name[side] : set_name[side], scales ? 3 : 4, {(hsize_t)blocks, planes, block, dim}, {1, 1, block, dim}};
 }
 
 /* ---- the head: everything before the chunks ------------------------------------------------------ */
@@ -79,7 +103,7 @@ static int check_attributes(const seg_file *f, const pupil_cache_shape *s, const
     const struct {
         const char *name;
         int64_t want;
-    } number[] = {{"format", 1}, {"block", s->block}, {"dim", s->dim}};
+    } number[] = {{"format", 2}, {"block", s->block}, {"dim", s->dim}};
     for (int i = 0; i < PUPIL_COUNT(number); i++) {
         int64_t x;
         PUPIL_TRY(h5_attr_read_i64(f->file, f->path, number[i].name, &x));
@@ -110,26 +134,35 @@ static int check_numbers(const seg_file *f, const char *name, const int64_t *wan
     return same ? 0 : pupil_fail(PUPIL_EFORMAT, "%s: %s are not those of its journal record", f->path, name);
 }
 
-static int open_side(seg_file *f, const pupil_cache_shape *s, int64_t n, int side)
+static int open_set(seg_file *f, const set_shape *want, hid_t type, hid_t *ret)
 {
     h5_set set;
-    PUPIL_TRY(h5_set_open(f->file, f->path, set_name[side], H5_NUMBERS, &set));
-    hsize_t chunk[3] = {0};
-    hid_t type = value_type(s);
-    bool fits = set.ndim == 3 && set.dim[0] == n && set.dim[1] == s->block && set.dim[2] == s->dim &&
-                H5Tequal(set.type, type) > 0 && H5Pget_layout(set.plist) == H5D_CHUNKED &&
-                H5Pget_nfilters(set.plist) == 0 && H5Pget_chunk(set.plist, 3, chunk) == 3 && chunk[0] == 1 &&
-                chunk[1] == (hsize_t)s->block && chunk[2] == (hsize_t)s->dim;
-    h5_drop(&type);
+    hsize_t chunk[4] = {0};
+    PUPIL_TRY(h5_set_open(f->file, f->path, want->name, H5_NUMBERS, &set));
+    bool fits = set.ndim == want->ndim && H5Tequal(set.type, type) > 0 && H5Pget_layout(set.plist) == H5D_CHUNKED &&
+                H5Pget_nfilters(set.plist) == 0 && H5Pget_chunk(set.plist, 4, chunk) == want->ndim;
+    for (int i = 0; i < want->ndim && fits; i++) fits = set.dim[i] == (int64_t)want->dim[i] && chunk[i] == want->chunk[i];
     if (fits) {
-        f->set[side] = set.set;
+        *ret = set.set;
         set.set = 0;
     }
     h5_set_close(&set);
-    return fits ? 0
-                : pupil_fail(PUPIL_EFORMAT, "%s: %s is not [%lld, %lld, %lld] %s in chunks of one block",
-                             f->path, set_name[side], (long long)n, (long long)s->block, (long long)s->dim,
-                             s->f32 ? "float32" : "float16");
+    if (fits) return 0;
+    pupil_buf b = {0};
+    for (int i = 0; i < want->ndim; i++) pupil_buf_printf(&b, "%s%llu", i ? ", " : "", (unsigned long long)want->dim[i]);
+    int r = pupil_fail(PUPIL_EFORMAT, "%s: %s is not [%s] of the cache's number format in chunks of one plane", f->path, want->name, b.s);
+    pupil_buf_free(&b);
+    return r;
+}
+
+static int open_side(seg_file *f, const pupil_cache_shape *s, int64_t n, int side)
+{
+    set_shape values = shape_of_set(s, n, side, false), scales = shape_of_set(s, n, side, true);
+    hid_t type = value_type(s);
+    int r = open_set(f, &values, type, &f->set[side]);
+    if (r == 0 && shape_scale_bytes(s)) r = open_set(f, &scales, H5T_IEEE_F32LE, &f->scale[side]);
+    h5_drop(&type);
+    return r;
 }
 
 int seg_open(const char *dir, const segment *g, const pupil_cache_shape *s, const char *identity,
@@ -147,31 +180,45 @@ int seg_open(const char *dir, const segment *g, const pupil_cache_shape *s, cons
     return r;
 }
 
-int seg_read(const seg_file *f, const pupil_cache_shape *s, int64_t place, int side, void *raw)
+static int read_chunk(const seg_file *f, hid_t set, const char *name, const hsize_t at[4], size_t bytes, void *raw)
 {
-    hsize_t at[3] = {(hsize_t)place, 0, 0}, stored = 0;
+    hsize_t stored = 0;
     uint32_t filters = 0;
-    if (H5Dget_chunk_storage_size(f->set[side], at, &stored) < 0 || stored != shape_chunk_bytes(s))
-        return pupil_fail(PUPIL_EFORMAT, "%s: %s: a block is stored in %llu bytes instead of %zu", f->path,
-                          set_name[side], (unsigned long long)stored, shape_chunk_bytes(s));
-    if (H5Dread_chunk(f->set[side], H5P_DEFAULT, at, &filters, raw) < 0)
-        return h5_fail(PUPIL_EFORMAT, f->path, "%s cannot be read", set_name[side]);
+    if (H5Dget_chunk_storage_size(set, at, &stored) < 0 || stored != bytes)
+        return pupil_fail(PUPIL_EFORMAT, "%s: %s: a block is stored in %llu bytes instead of %zu", f->path, name, (unsigned long long)stored, bytes);
+    if (H5Dread_chunk(set, H5P_DEFAULT, at, &filters, raw) < 0) return h5_fail(PUPIL_EFORMAT, f->path, "%s cannot be read", name);
     return 0;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------ */
-static int create_side(seg_file *f, const pupil_cache_shape *s, int64_t blocks, int side)
+int seg_read(const seg_file *f, const pupil_cache_shape *s, int64_t place, int plane, void *raw)
 {
-    hsize_t dim[3] = {(hsize_t)blocks, (hsize_t)s->block, (hsize_t)s->dim}, chunk[3] = {1, dim[1], dim[2]};
-    hid_t space = H5Screate_simple(3, dim, dim), how = H5Pcreate(H5P_DATASET_CREATE), type = value_type(s);
-    H5Pset_chunk(how, 3, chunk);
+    int side = plane_side(s, plane);
+    hsize_t at[4] = {(hsize_t)place, (hsize_t)plane_number(s, plane), 0, 0};
+    PUPIL_TRY(read_chunk(f, f->set[side], set_name[side], at, shape_data_bytes(s), raw));
+    if (!shape_scale_bytes(s)) return 0;
+    return read_chunk(f, f->scale[side], scale_name[side], at, shape_scale_bytes(s), (char *)raw + shape_data_bytes(s));
+}
+
+/* ---- writing ------------------------------------------------------------------------------------ */
+static int create_set(const seg_file *f, const set_shape *want, hid_t type, hid_t *ret)
+{
+    hid_t space = H5Screate_simple(want->ndim, want->dim, want->dim), how = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_chunk(how, want->ndim, want->chunk);
     H5Pset_fill_time(how, H5D_FILL_TIME_NEVER);
     H5Pset_obj_track_times(how, false);
-    f->set[side] = H5Dcreate2(f->file, set_name[side], type, space, H5P_DEFAULT, how, H5P_DEFAULT);
-    int r = f->set[side] < 0 ? h5_fail(PUPIL_EIO, f->path, "dataset %s cannot be made", set_name[side]) : 0;
-    h5_drop(&type);
+    *ret = H5Dcreate2(f->file, want->name, type, space, H5P_DEFAULT, how, H5P_DEFAULT);
     h5_drop(&how);
     h5_drop(&space);
+    return *ret < 0 ? h5_fail(PUPIL_EIO, f->path, "dataset %s cannot be made", want->name) : 0;
+}
+
+static int create_side(seg_file *f, const pupil_cache_shape *s, int64_t blocks, int side)
+{
+    set_shape values = shape_of_set(s, blocks, side, false), scales = shape_of_set(s, blocks, side, true);
+    hid_t type = value_type(s);
+    int r = create_set(f, &values, type, &f->set[side]);
+    if (r == 0 && shape_scale_bytes(s)) r = create_set(f, &scales, H5T_IEEE_F32LE, &f->scale[side]);
+    h5_drop(&type);
     return r;
 }
 
@@ -179,9 +226,9 @@ int seg_create(const char *path, const pupil_cache_shape *s, const char *identit
                seg_file *ret)
 {
     seg_file f = {.path = pupil_strdup(path)};
-    /* room for all metadata (chunk index: under 200 bytes a block) before the first chunk */
-    int r = h5_file_create(path, (1 << 14) + 256 * blocks, &f.file);
-    const int64_t format = 1;
+    /* room for all metadata (chunk index: under 200 bytes a chunk) before the first chunk */
+    int r = h5_file_create(path, (1 << 15) + 256 * blocks * shape_planes(s) * (shape_scale_bytes(s) ? 2 : 1), &f.file);
+    const int64_t format = 2;
     if (r == 0) r = h5_attr_write(f.file, path, "format", H5T_STD_I64LE, &format);
     if (r == 0) r = h5_attr_write(f.file, path, "block", H5T_STD_I64LE, &s->block);
     if (r == 0) r = h5_attr_write(f.file, path, "dim", H5T_STD_I64LE, &s->dim);
@@ -206,12 +253,15 @@ static void start_storing(seg_file *f)
     f->waiting = 0;
 }
 
-int seg_write(seg_file *f, const pupil_cache_shape *s, int64_t place, int side, const void *raw)
+int seg_write(seg_file *f, const pupil_cache_shape *s, int64_t place, int plane, const void *raw)
 {
-    hsize_t at[3] = {(hsize_t)place, 0, 0};
-    if (H5Dwrite_chunk(f->set[side], H5P_DEFAULT, 0, at, shape_chunk_bytes(s), raw) < 0)
+    int side = plane_side(s, plane);
+    size_t values = shape_data_bytes(s), scales = shape_scale_bytes(s);
+    hsize_t at[4] = {(hsize_t)place, (hsize_t)plane_number(s, plane), 0, 0};
+    if (H5Dwrite_chunk(f->set[side], H5P_DEFAULT, 0, at, values, raw) < 0 ||
+        (scales && H5Dwrite_chunk(f->scale[side], H5P_DEFAULT, 0, at, scales, (const char *)raw + values) < 0))
         return h5_fail(PUPIL_EIO, f->path, "%s cannot be written", set_name[side]);
-    f->waiting += (int64_t)shape_chunk_bytes(s);
+    f->waiting += (int64_t)shape_plane_bytes(s);
     if (f->waiting >= AHEAD) start_storing(f);
     return 0;
 }
@@ -240,17 +290,26 @@ static int measure(const seg_file *f, const pupil_cache_shape *s, haddr_t first,
         r = pupil_fail(PUPIL_EIO, "%s: %s", f->path, strerror(errno));
     } else {
         g->bytes = st.st_size;
-        g->head = (int64_t)first + SIDES * g->n * (int64_t)shape_chunk_bytes(s) == g->bytes ? (int64_t)first
-                                                                                            : g->bytes;
+        int64_t chunks = g->n * shape_planes(s) * (int64_t)shape_plane_bytes(s);
+        g->head = (int64_t)first + chunks == g->bytes ? (int64_t)first : g->bytes;
         r = crc_head(fd, f->path, g->head, &g->head_crc);
     }
     if (fd >= 0) close(fd);
     return r;
 }
 
+/* As long as the blocks that came. */
+static int end_set(const seg_file *f, hid_t *set, set_shape want)
+{
+    int r = *set > 0 && H5Dset_extent(*set, want.dim) < 0 ? h5_fail(PUPIL_EIO, f->path, "%s cannot be ended", want.name) : 0;
+    if (*set > 0 && H5Dclose(*set) < 0 && r == 0) r = h5_fail(PUPIL_EIO, f->path, "%s cannot be closed", want.name);
+    *set = 0;
+    return r;
+}
+
 int seg_finish(seg_file *f, const pupil_cache_shape *s, segment *g)
 {
-    hsize_t dim[3] = {(hsize_t)g->n, (hsize_t)s->block, (hsize_t)s->dim}, at[3] = {0};
+    hsize_t at[4] = {0};
     unsigned filters;
     haddr_t first = 0;
     hsize_t stored;
@@ -260,11 +319,9 @@ int seg_finish(seg_file *f, const pupil_cache_shape *s, segment *g)
     if (r == 0 && H5Dget_chunk_info_by_coord(f->set[IMAGE], at, &filters, &first, &stored) < 0)
         r = h5_fail(PUPIL_EIO, f->path, "its first block cannot be found again");
     for (int k = 0; k < SIDES; k++) {
-        if (r == 0 && H5Dset_extent(f->set[k], dim) < 0)
-            r = h5_fail(PUPIL_EIO, f->path, "%s cannot be ended", set_name[k]);
-        if (H5Dclose(f->set[k]) < 0 && r == 0)
-            r = h5_fail(PUPIL_EIO, f->path, "%s cannot be closed", set_name[k]);
-        f->set[k] = 0;
+        int ended = end_set(f, &f->set[k], shape_of_set(s, g->n, k, false));
+        if (ended == 0) ended = end_set(f, &f->scale[k], shape_of_set(s, g->n, k, true));
+        if (r == 0) r = ended;
     }
     if (H5Fclose(f->file) < 0 && r == 0) r = h5_fail(PUPIL_EIO, f->path, "cannot be closed");
     f->file = 0;

@@ -94,7 +94,7 @@ static void values(void **state)
         {BASE "ranks: {total: 0}\n",
          "f.yaml:3:16: ranks.total: '0', expected a whole number from 1 to 1048576 or auto\n"},
         {BASE "cache: {dtype: f61}\n",
-         "f.yaml:3:16: cache.dtype: 'f61', expected one of f16, f32, did you mean 'f16'?\n"},
+         "f.yaml:3:16: cache.dtype: 'f61', expected one of f16, f32, bf16, i8, did you mean 'f16'?\n"},
         {BASE "data: {source: wds}\n",
          "f.yaml:3:16: data.source: 'wds', expected one of scenes, webdataset, csv, coco, folder\n"},
         {"run: {dir: r}\nstudent: {model: {name: vit-b-32}}\n",
@@ -105,7 +105,7 @@ static void values(void **state)
         {BASE "cache: {dir: {a: b}}\n", "f.yaml:3:14: cache.dir: a section, expected a path\n"},
         {BASE "cache: {dir: \"a\\0b\"}\n", "f.yaml:3:14: cache.dir: text with a NUL, expected a path\n"},
         {BASE "cache: {dir: ''}\n", "f.yaml:3:14: cache.dir: '', expected a path\n"},
-        {BASE "cache: {dtype: }\n", "f.yaml:3:16: cache.dtype: nothing is given, expected one of f16, f32\n"},
+        {BASE "cache: {dtype: }\n", "f.yaml:3:16: cache.dtype: nothing is given, expected one of f16, f32, bf16, i8\n"},
         {"run:\n  dir:\nstudent.model.name: ViT-T-16\n",
          "f.yaml:2:7: run.dir: nothing is given, expected a path\n"},
         {BASE "data: {source: webdataset, train: [a.tar, [b]], test: [c.tar, '']}\n",
@@ -294,7 +294,7 @@ static void command_line(void **state)
     const char *two[] = {"loss.fd=1x", "cache.dtype=f8"};
     expect(BASE, two, 2,
            "--set loss.fd=1x: loss.fd.weight: '1x', expected a number from 0 up\n"
-           "--set cache.dtype=f8: cache.dtype: 'f8', expected one of f16, f32, did you mean 'f16'?\n");
+           "--set cache.dtype=f8: cache.dtype: 'f8', expected one of f16, f32, bf16, i8, did you mean 'i8'?\n");
 }
 
 /* What was refused is not judged again: no second line says that a mistyped key is missing. */

@@ -206,7 +206,7 @@ static void sections(void **state)
     pupil_conf_free(&c);
     c = parse(BASE DISTILS "loss: {fd: 3}\n", NULL);
     pupil_conf_print_section(c, "loss", &out);
-    assert_string_equal(out.s, "loss:\n  heads: normalised\n  task:\n    weight: 1\n  fd:\n    weight: 3\n    reduce: mean\n    sides: both\n");
+    assert_string_equal(out.s, "loss:\n  captions: 1\n  heads: normalised\n  task:\n    weight: 1\n  fd:\n    weight: 3\n    reduce: mean\n    sides: both\n");
     pupil_buf_free(&out);
     pupil_conf_free(&c);
 }

@@ -36,7 +36,7 @@ check one --rows 500 --json >"$dir/whole.json" || fail "500 rows of the whole ca
 grep -q '"rows": 500, .*"image": .*"failed": 0, .*"text": .*"failed": 0' "$dir/whole.json" || fail "$(cat "$dir/whole.json")"
 if PUPIL_FAULT=seg.close:3:kill teach part 1; then fail "nothing was killed"; fi
 check part --rows 500 >"$dir/part.txt" || fail "a part-filled cache"
-grep -q '^128 rows of 4 published blocks (of 16), float16' "$dir/part.txt" || fail "$(cat "$dir/part.txt")"
+grep -q '^128 rows of 4 published blocks (of 16), f16' "$dir/part.txt" || fail "$(cat "$dir/part.txt")"
 teach wide 1 --set cache.dtype=f32 || fail "float32"
 check wide --rows 64 --set cache.dtype=f32 >/dev/null || fail "a cache in float32"
 echo "ok   rows computed again agree"

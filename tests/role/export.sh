@@ -116,7 +116,7 @@ for path in glob.glob(dir + "/cache/seg-*.h5"):
     with h5py.File(path) as f:
         for place, block in enumerate(f["block_ids"]):
             for i in range(f["rows"][place]):
-                rows[16 * block + i] = [f[s + "_embeddings"][place, i].astype("f4") for s in ("image", "text")]
+                rows[16 * block + i] = [f[s + "_embeddings"][place, 0, i].astype("f4") for s in ("image", "text")]
 samples = re.findall(r"^(\S*scene-\d+)  .*\n(?:  caption   (.*)\n)", open(dir + "/samples.txt").read(), re.M)
 assert len(samples) == len(rows) == 130, (len(samples), len(rows))
 assert sum("told in JSON" in caption for _, caption in samples) > 10 and any(key.startswith("part.one/") for key, _ in samples)

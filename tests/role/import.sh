@@ -37,7 +37,7 @@ for path in glob.glob(dir + "/cache/seg-*.h5"):
     with h5py.File(path) as f:
         for place, block in enumerate(f["block_ids"]):
             for i in range(f["rows"][place]):
-                x[32 * block + i] = [f[s + "_embeddings"][place, i] for s in ("image", "text")]
+                x[32 * block + i] = [f[s + "_embeddings"][place, 0, i] for s in ("image", "text")]
 assert sorted(x) == list(range(500))
 keys = np.array([f"scene-{i:06d}" for i in range(500)])
 side = [np.stack([x[i][k] for i in range(500)]) for k in (0, 1)]

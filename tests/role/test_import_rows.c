@@ -106,7 +106,7 @@ static void all_samples_are_right(void)
     GOOD(pupil_cache_open_any(cache, &c));
     assert_int_equal(pupil_cache_blocks_have(c), (SAMPLES + BLOCK - 1) / BLOCK);
     for (int64_t i = 0; i < SAMPLES; i++) {
-        GOOD(pupil_cache_read(c, i / BLOCK, &side[0], &side[1], &n));
+        for (int k = 0; k < 2; k++) GOOD(pupil_cache_read(c, i / BLOCK, k, 0, &side[k], &n));
         for (int k = 0; k < 2; k++)
             for (int64_t d = 0; d < DIM; d++)
                 CHECK(side[k][i % BLOCK * DIM + d] == value_of(i, k, d), "sample %lld side %d value %lld is %g", (long long)i, k, (long long)d,

@@ -13,8 +13,8 @@
 #include <sys/wait.h>
 
 /* 10 blocks of 8, the last one of 5 */
-static const pupil_cache_shape small_f16 = {.samples = 77, .block = 8, .dim = 12, .f32 = false};
-static const pupil_cache_shape small_f32 = {.samples = 77, .block = 8, .dim = 12, .f32 = true};
+static const pupil_cache_shape small_f16 = {.samples = 77, .block = 8, .dim = 12, .dtype = PUPIL_STORED_F16, .views = 1, .captions = 1};
+static const pupil_cache_shape small_f32 = {.samples = 77, .block = 8, .dim = 12, .dtype = PUPIL_STORED_F32, .views = 1, .captions = 1};
 
 static inline int64_t blocks_of(const pupil_cache_shape *s)
 {
@@ -28,10 +28,7 @@ static inline int64_t rows_of(const pupil_cache_shape *s, int64_t block)
 static inline void identity_of(const pupil_cache_shape *s, const char *weights, pupil_identity *id)
 {
     pupil_identity_add(id, "teacher.weights", "%s", weights);
-    pupil_identity_add(id, "samples", "%lld", (long long)s->samples);
-    pupil_identity_add(id, "block", "%lld", (long long)s->block);
-    pupil_identity_add(id, "dim", "%lld", (long long)s->dim);
-    pupil_identity_add(id, "dtype", "%s", s->f32 ? "f32" : "f16");
+    pupil_identity_shape(id, s);
 }
 
 static inline int open_small(const char *dir, const pupil_cache_shape *s, pupil_cache **ret)
@@ -41,6 +38,13 @@ static inline int open_small(const char *dir, const pupil_cache_shape *s, pupil_
     int r = pupil_cache_open(dir, &id, s, ret);
     pupil_identity_free(&id);
     return r;
+}
+
+/* Images and texts of the first view and caption. */
+static inline int read_both(pupil_cache *c, int64_t block, const float *side[2], int64_t *rows)
+{
+    int r = pupil_cache_read(c, block, 0, 0, &side[0], rows);
+    return r < 0 ? r : pupil_cache_read(c, block, 1, 0, &side[1], rows);
 }
 
 /* Value d of row i, side 0 or 1: exact in a half. */
@@ -90,7 +94,7 @@ static inline int64_t good_blocks(const char *dir, const pupil_cache_shape *s)
     int r = open_small(dir, s, &c);
     for (int64_t b = 0; r == 0 && b < blocks_of(s); b++) {
         if (!pupil_cache_has(c, b)) continue;
-        r = pupil_cache_read(c, b, &side[0], &side[1], &rows);
+        r = read_both(c, b, side, &rows);
         for (int k = 0; r == 0 && k < 2; k++) {
             fill_known(s, b, k, want);
             if (rows != rows_of(s, b) || memcmp(want, side[k], (size_t)(rows * s->dim) * sizeof *want))

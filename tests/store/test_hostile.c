@@ -32,7 +32,7 @@ static int read_first(void)
     int64_t rows;
     int r = open_small(dir, &small_f16, &c);
     if (r < 0) return r;
-    r = pupil_cache_read(c, 0, &side[0], &side[1], &rows);
+    r = read_both(c, 0, side, &rows);
     pupil_cache_free(&c);
     return r;
 }
@@ -76,8 +76,8 @@ static void the_reason_names_file_and_block(void **state)
     int64_t rows;
     GOOD(open_small(dir, &small_f16, &c));
     flip(file, pupil_file_size(file) - 1);
-    GOOD(pupil_cache_read(c, 8, &side[0], &side[1], &rows));
-    BAD(pupil_cache_read(c, 9, &side[0], &side[1], &rows), PUPIL_ECRC, file);
+    GOOD(read_both(c, 8, side, &rows));
+    BAD(read_both(c, 9, side, &rows), PUPIL_ECRC, file);
     assert_non_null(strstr(pupil_reason(), "block 9: text embeddings do not match their checksum"));
     pupil_cache_free(&c);
 }
@@ -125,10 +125,10 @@ static void forge(const char *name, const pupil_cache_shape *shape, const char *
 {
     char *path = pupil_join(dir, name), bytes[24], head[40], blocks[24], rows[24], crcs[24], *all;
     int64_t block = 0, row = small_f16.block;
-    uint32_t crc[1][SIDES];
+    uint32_t crc[SIDES];
     segment g = {.n = 1, .block = &block, .rows = &row, .crc = crc};
     seg_file f;
-    size_t n = shape_chunk_bytes(shape);
+    size_t n = shape_plane_bytes(shape);
     float *raw = floats((int64_t)n);
     for (int64_t i = 0; i < shape->block * shape->dim; i++) raw[i] = value;
     GOOD(seg_create(path, shape, identity, 1, &f));
@@ -162,7 +162,7 @@ static void well_made_files_of_other_kinds(void **state)
     pupil_cache_free(&c);
     pupil_cache_shape s = small_f32;
     forge("seg-a.h5", &s, digest, 1);
-    BAD(read_first(), PUPIL_EFORMAT, "image_embeddings is not [1, 8, 12] float16");
+    BAD(read_first(), PUPIL_EFORMAT, "image_embeddings is not [1, 1, 8, 12] of the cache's number format");
     s = small_f16;
     s.dim = 13;
     forge("seg-b.h5", &s, digest, 1);
@@ -171,6 +171,10 @@ static void well_made_files_of_other_kinds(void **state)
     s.block = 9;
     forge("seg-c.h5", &s, digest, 1);
     BAD(read_first(), PUPIL_EFORMAT, "block is 9");
+    s.block = small_f16.block;
+    s.views = 2;
+    forge("seg-v.h5", &s, digest, 1);
+    BAD(read_first(), PUPIL_EFORMAT, "image_embeddings is not [1, 1, 8, 12]");
     forge("seg-d.h5", &small_f16, "0123456789abcdef", 1);
     BAD(read_first(), PUPIL_EMISMATCH, "another identity (0123456789ab..)");
     forge("seg-e.h5", &small_f16, digest, NAN);
@@ -255,12 +259,13 @@ static void senseless_identities(void **state)
     static const struct {
         const char *text, *reason;
     } bad[] = {
-        {"", "needs samples, block and dim"},
+        {"", "needs samples, block, dim, views and captions"},
         {"samples: 10\nblock: 0\ndim: 4\ndtype: f16\n", "needs samples"},
         {"samples: 10\nblock: 4\ndim: 4\ndtype: f17\n", "needs samples"},
         {"samples: 99999999999999999999\nblock: 4\ndim: 4\ndtype: f16\n", "needs samples"},
-        {"samples: 4000000000000000000\nblock: 1\ndim: 4\ndtype: f16\n", "too many"},
-        {"samples: 10\nblock: 16777216\ndim: 16777216\ndtype: f16\n", "too large"},
+        {"samples: 4000000000000000000\nblock: 1\ndim: 4\nviews: 1\ncaptions: 1\ndtype: f16\n", "too many"},
+        {"samples: 10\nblock: 16777216\ndim: 16777216\nviews: 1\ncaptions: 1\ndtype: f16\n", "too large"},
+        {"samples: 10\nblock: 4\ndim: 4\nviews: 100\ncaptions: 100\ndtype: f16\n", "more than 128 together"},
         {"\xff\xfe no colon at all", "needs samples"},
     };
     char *path = pupil_join(dir, "identity.txt");

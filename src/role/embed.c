@@ -13,6 +13,20 @@ typedef struct {
     bool pictures;
 } request;
 
+/* An embedding that is not finite ends the run or becomes zeros, as data.on_error says. */
+static int judge(const request *q, int64_t at, int64_t n, float *out)
+{
+    int64_t dim = pupil_clip_arch(q->e->clip)->embed_dim;
+    for (int64_t i = 0; i < n; i++) {
+        if (pupil_floats_finite(out + i * dim, dim)) continue;
+        if (!q->j->conf->data.skip_bad)
+            return pupil_fail(PUPIL_ENUMERIC, "%s: its embedding of %s %lld is not finite; data.on_error: skip goes on without it", q->e->name,
+                              q->pictures ? "picture" : "text", (long long)(q->text ? at + i : q->sample[at + i]));
+        memset(out + i * dim, 0, (size_t)dim * sizeof *out);
+    }
+    return 0;
+}
+
 static int one_run(const request *q, batch *b, pupil_acts *a, pupil_scratch *s, int64_t at, int64_t n, float *out)
 {
     const pupil_arch *arch = pupil_clip_arch(q->e->clip);
@@ -23,7 +37,7 @@ static int one_run(const request *q, batch *b, pupil_acts *a, pupil_scratch *s, 
         pupil_image_forward(q->e->clip, q->e->weights, a, s, b->images, n, out);
     else
         pupil_text_forward(q->e->clip, q->e->weights, a, s, b->ids, b->cu, n, out);
-    return 0;
+    return judge(q, at, n, out);
 }
 
 static int all_runs(const request *q, int64_t n, float *ret)

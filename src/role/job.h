@@ -36,6 +36,7 @@ typedef struct {
     char start_digest[65]; /* of the weights it begins with; "": drawn from the seed */
     int teachers;
     job_teacher teacher[PUPIL_TEACHERS];
+    int64_t substituted;     /* samples of steps that others stood in for; as below */
     int64_t black_pictures;  /* broken ones that were replaced: of the rank that met most; at the end */
     pupil_buf phases;        /* JSON list items for run.json */
 } job;
@@ -88,6 +89,9 @@ int teachers_know(job_teacher *t);
 int teachers_attach_cache(const job *j, job_teacher *t);
 int teachers_refresh(const job *j); /* look for published blocks in all caches. Not collective. */
 void teachers_json(const job *j, pupil_buf *b);
+
+/* ---- confounds.c ---- */
+void confounds_json(const job *j, pupil_buf *b);
 
 /* ---- tokenizers.c ---- */
 int tokenizers_open(job *j); /* the student's. Collective. */
@@ -161,6 +165,7 @@ int trainer_run(trainer *t, stream *s);
 const pupil_clip *trainer_clip(const trainer *t);
 /* Of the model to be scored and exported: the average, where there is one. Whole on rank 0 after trainer_run(). */
 const float *trainer_params(const trainer *t);
+int64_t trainer_substituted(const trainer *t); /* samples that others stood in for, on this rank */
 /* Patches of a picture that training sees. */
 int64_t trainer_patches(const pupil_conf_train *c, const pupil_arch *a);
 /* Freeze what the settings of teacher or student (name) say, and see that they are for such a model. PUPIL_EUSER. */

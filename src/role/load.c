@@ -79,6 +79,8 @@ static int load_sample(trainer *t, int64_t epoch, int64_t sample, int64_t at, se
     return pupil_fail(PUPIL_ENUMERIC, "block %lld: the teachers gave no sample of it an embedding", (long long)(first / t->order.block));
 }
 
+int64_t trainer_substituted(const trainer *t) { return t->substituted; }
+
 /* ---- which patches ------------------------------------------------------------------------------------ */
 static int ascending(const void *a, const void *b) { return *(const int32_t *)a - *(const int32_t *)b; }
 

@@ -236,7 +236,9 @@ static int finish(job *j, trainer *t)
     }
     if (r == 0) job_note_phase(j, "evaluate", pupil_now() - began, 0);
     j->black_pictures = pupil_dataset_blackened(j->data);
+    j->substituted = t ? trainer_substituted(t) : 0;
     if (r == 0) r = pupil_max(j->world, &j->black_pictures, 1);
+    if (r == 0) r = pupil_max(j->world, &j->substituted, 1);
     if (r == 0 && job_leads(j)) {
         char digest[65], *path = pupil_join(j->conf->run.dir, "finished");
         r = job_write_run_json(j);

@@ -155,6 +155,7 @@ static void data_problems(const job *j, pupil_buf *b)
         pupil_buf_json(b, text.s);
     }
     if (j->black_pictures) pupil_buf_printf(b, ", \"black_pictures\": %lld", (long long)j->black_pictures);
+    if (j->substituted) pupil_buf_printf(b, ", \"substituted\": %lld", (long long)j->substituted);
     pupil_buf_free(&text);
 }
 
@@ -178,6 +179,7 @@ int job_write_run_json(const job *j)
     pupil_plan_print(j->conf, &j->plan, true, &b);
     pupil_buf_puts(&b, ",\n");
     teachers_json(j, &b);
+    confounds_json(j, &b);
     pupil_buf_puts(&b, " \"student\": ");
     job_model_json(&j->student_arch, j->plan.student_params, NULL, &b);
     pupil_buf_puts(&b, ",\n");

@@ -24,6 +24,7 @@ typedef struct {
     stream *s;
     int64_t need;        /* places the students have asked for */
     bool ended, graduate, signal_told;
+    int64_t left_out;    /* samples without an embedding */
     const int64_t *generation; /* of each teacher's cache */
     int64_t mine, done, passes; /* blocks of this rank; forward passes */
     double began;
@@ -110,7 +111,8 @@ static int forward_captions(teacher *t, part *p, const int64_t *sample, int64_t 
 }
 
 /* A sample to which the teacher gives no finite embedding has none: its rows become zeros, or it ends the run. */
-static int judge_rows(const teacher *t, part *p, int64_t block, int64_t rows)
+enum { SAY_MOST = 5 };
+static int judge_rows(teacher *t, part *p, int64_t block, int64_t rows)
 {
     const pupil_conf *c = t->j->conf;
     int64_t dim = p->who->arch.embed_dim, planes = c->cache.views + c->cache.captions;
@@ -123,8 +125,9 @@ static int judge_rows(const teacher *t, part *p, int64_t block, int64_t rows)
         if (!c->data.skip_bad)
             return pupil_fail(PUPIL_ENUMERIC, "%s: block %lld row %lld (sample %lld): the teacher's embedding is not finite; data.on_error: skip goes on "
                               "without the sample", p->who->dir, (long long)block, (long long)i, sample);
-        pupil_warn("%s: block %lld row %lld (sample %lld): the teacher's embedding is not finite; the sample is left out", p->who->dir,
-                   (long long)block, (long long)i, sample);
+        if (t->left_out++ < SAY_MOST)
+            pupil_warn("%s: block %lld row %lld (sample %lld): the teacher's embedding is not finite; the sample is left out%s", p->who->dir,
+                       (long long)block, (long long)i, sample, t->left_out == SAY_MOST ? "; more such are not named" : "");
         for (int64_t k = 0; k < planes; k++)
             memset((k < c->cache.views ? p->image + k * rows * dim : p->text + (k - c->cache.views) * rows * dim) + i * dim, 0,
                    (size_t)dim * sizeof(float));

@@ -17,6 +17,20 @@ static void model_row(pupil_buf *b, const report *r, const char *section, const 
     html(b, "</dd>\n");
 }
 
+/* Bytes of a sample's embeddings, beside what the largest public set of this kind keeps. */
+static void cache_row(pupil_buf *b, const report *r)
+{
+    enum { DATACOMPDR = 110592 };
+    char n[40], dr[40];
+    const json_t *bytes = json_object_get(json_object_get(r->run, "cache"), "bytes_per_sample"),
+                 *of = json_array_get(json_object_get(r->run, "confounds"), 0);
+    double views = json_number_value(json_object_get(of, "views")), captions = json_number_value(json_object_get(of, "captions"));
+    const char *dtype = json_string_value(json_object_get(of, "dtype"));
+    if (!json_is_number(bytes) || !dtype) return;
+    html(b, "<dt>Cache</dt><dd>%s bytes a sample: %.0f view%s, %.0f caption%s, %s (DataCompDR: %s for 30 views and 6 captions, 1536 values each in bf16)</dd>\n",
+         with_commas(json_number_value(bytes), n), views, views == 1 ? "" : "s", captions, captions == 1 ? "" : "s", dtype, with_commas(DATACOMPDR, dr));
+}
+
 /* What was trained, by whom, on what, when: as far as run.json tells. */
 static void lead(pupil_buf *b, const report *r)
 {
@@ -27,6 +41,7 @@ static void lead(pupil_buf *b, const report *r)
     html(b, "<dl class=\"lead\">");
     model_row(b, r, "student", "Student");
     model_row(b, r, "teacher", "Teacher");
+    cache_row(b, r);
     if (json_is_number(train)) html(b, "<dt>Data</dt><dd>%s training pictures</dd>\n", with_commas(json_number_value(train), n));
     if (json_is_string(problems)) html(b, "<dt>Broken</dt><dd>%s</dd>\n", json_string_value(problems));
     if (when && strlen(when) == 20 && when[10] == 'T') { /* 2026-11-23T10:41:07Z */

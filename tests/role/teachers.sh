@@ -67,6 +67,22 @@ finish both3 3 --set cache.dir="$dir/cache3" $more --set more_teachers.0.cache="
 cmp "$dir/both/model.safetensors" "$dir/both3/model.safetensors" || fail "3 ranks gave another student of two teachers"
 echo "ok   two teachers, 1 and 3 ranks, each with its cache"
 
+# A teacher that gives no finite embedding to captions with one of the tokens.
+token=$(echo "a small purple triangle" | "$PUPIL_BIN" tokenize --tokenizer "$dir/trained" --context 20 | sed 's/^\[[0-9]*, *[0-9]*, *[0-9]*, *\([0-9]*\).*/\1/')
+"$make_model" "$dir/clip.json" "$dir/sick" 2 token_embedding.weight "$token"
+cp "$dir/trained/merges.txt" "$dir/sick/merges.txt"
+code=0
+start stops 1 --set teacher.dir="$dir/sick" --set cache.dir="$dir/sick-cache" || code=$?
+[ "$code" = 1 ] && grep -q "sick: block [0-9]* row [0-9]* (sample [0-9]*): the teacher's embedding is not finite" "$dir/stops.log" ||
+  { cat "$dir/stops.log"; fail "a teacher that is not finite: exit $code"; }
+skip="--set teacher.dir=$dir/sick --set data.on_error=skip"
+finish skips 1 $skip --set cache.dir="$dir/skip-cache"
+grep -q 'is left out' "$dir/skips.log" && grep -q '"substituted": [1-9]' "$dir/skips/run.json" || { cat "$dir/skips.log"; fail "nothing was left out"; }
+finish skips4 4 $skip --set cache.dir="$dir/skip4-cache" --set ranks.teacher=1
+cmp "$dir/skips/model.safetensors" "$dir/skips4/model.safetensors" || fail "samples left out: another student on 4 ranks"
+grep -q '"projection": true' "$dir/both/run.json" && grep -q '"fd_weight_per_dimension": 41.6' "$dir/both/run.json" || fail "confounds"
+echo "ok   samples that a teacher has no embedding for"
+
 cp "$dir/trained/merges.txt" "$dir/siglip/merges.txt"
 refused wrong "a text tower that sees its padding does not go with the tokenizer (CLIP BPE)" --set cache.dir="$dir/c"
 rm "$dir/siglip/merges.txt" "$dir/siglip/spiece.model"

@@ -68,6 +68,8 @@ int pupil_role_score(const pupil_conf *conf, const char *const *dir, int n);
  *  writes image_features, text_features [N,embed_dim] (before normalisation) and logit_scale (the parameter's exp).
  *  model_dir: model.safetensors + config.json. Not collective. */
 int pupil_role_embed(const char *model_dir, const char *in, const char *out);
+/** The same of n picture files and m texts, with the model's own preprocessing and tokenizer. Not collective. */
+int pupil_role_embed_files(const char *model_dir, const char *const *image, int64_t n, const char *const *text, int64_t m, const char *out);
 
 /** `pupil cache import`: fill cache.dir from n sources of embeddings that were made elsewhere (see pupil_embeddings_open();
  *  a folder of .npy files has its keys beside them, pupil_keys_read()). What must be told of the teacher comes from the

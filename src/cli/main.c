@@ -9,7 +9,7 @@
 
 const char *const cli_planned[] = {
     "study",        "cache build",    "cache export", "bench allreduce",
-    "bench cache",  "embed --images", "embed --texts"};
+    "bench cache"};
 const int cli_nplanned = PUPIL_COUNT(cli_planned);
 
 static const cli_command commands[] = {
@@ -21,7 +21,7 @@ static const cli_command commands[] = {
     {"cache", cmd_cache, "ls, verify, check, import: what a teacher cache holds, and whether it is right"},
     {"data", cmd_data, "scenes, index, inspect: make the built-in data set, index tars, look at samples"},
     {"model", cmd_model, "inspect, export: what a model holds and costs; for other programs"},
-    {"embed", cmd_embed, "image and text embeddings of given tensors"},
+    {"embed", cmd_embed, "image and text embeddings of pictures, texts or tensors"},
     {"loss", cmd_loss, "value and gradients of a loss on given features"},
     {"tokenize", cmd_tokenize, "ids of each line of a text"},
     {"preprocess", cmd_preprocess, "the tensor a tower would see of each picture"},
@@ -70,7 +70,8 @@ bool cli_said;
 
 int main(int argc, char **argv)
 {
-    cli_argv = argv;
+    cli_argv = pupil_alloc((size_t)(argc + 1) * sizeof *argv); /* parsing moves the words about */
+    memcpy(cli_argv, argv, (size_t)argc * sizeof *argv);
     if (argc < 2) {
         cli_usage(stderr);
         return pupil_exit_code(PUPIL_EUSER);

@@ -107,7 +107,7 @@ static void wrong_words_cost_one_line(void **state)
         {{"cache", "import", "x"}, "--from PATH is missing"},
         {{"cache", "check", "--tolerance", "2", "x"}, "--tolerance 2: a number above 0, up to 1, was expected"},
         {{"help", "nothing"}, "there is no page 'nothing'"},
-        {{"embed", "--model", "x"}, "pupil embed: --tensors IN.h5 is missing"},
+        {{"embed", "--model", "x"}, "pupil embed: --out OUT.h5 is missing"},
         {{"tokenize"}, "one of --model DIR, --tokenizer PATH and --merges FILE was expected"},
         {{"data", "scenes"}, "--out DIR is missing"},
         {{"data", "inspect", "--split", "dev", "x"}, "--split dev: train or test was expected"},

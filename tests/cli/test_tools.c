@@ -125,6 +125,50 @@ static void embed_gives_the_reference_features(void **state)
     DROP(model, in, out);
 }
 
+/* Pictures from their files: the reference's features from the model's own preprocessing; texts: those of their ids. */
+static void embed_reads_pictures_and_texts(void **state)
+{
+    (void)state;
+    char *model = oracle_path("models/a_gelu/open_clip"), *all = oracle_path("preprocess/end_to_end.h5"), *out = pupil_join(dir, "files.h5"),
+         *one = oracle_path("preprocess/images/baseline_420.jpg"), *two = oracle_path("preprocess/images/lossy.webp");
+    if (!model || !all || !one || !two) skip();
+    enum { D = 64 };
+    program p;
+    pupil_h5 *h;
+    char *names;
+    int ndim;
+    int64_t dims[8];
+    RUN(&p, dir, "embed", "--model", model, one, "--images", two, "--out", out);
+    CHECK(p.code == 0, "%s", p.err);
+    program_free(&p);
+    GOOD(pupil_h5_open(all, &h));
+    GOOD(pupil_h5_shape(h, "a_gelu/image_features", &ndim, dims));
+    assert_true(ndim == 2 && dims[1] == D);
+    float *want = floats(dims[0] * D), got[2 * D];
+    GOOD(pupil_h5_read(h, "a_gelu/image_features", PUPIL_H5_F32, dims[0] * D, want));
+    GOOD(pupil_h5_close(&h));
+    GOOD(pupil_h5_open(out, &h));
+    GOOD(pupil_h5_read(h, "image_features", PUPIL_H5_F32, 2 * D, got));
+    GOOD(pupil_h5_read_text(h, "images", &names));
+    GOOD(pupil_h5_close(&h));
+    assert_true(!strncmp(names, two, strlen(two)) && strstr(names, one)); /* options first */
+    for (int k = 0; k < 2; k++) {
+        float least = 1;
+        for (int64_t i = 0; i < dims[0]; i++) {
+            float most = 0;
+            for (int d = 0; d < D; d++) most = fmaxf(most, fabsf(want[i * D + d] - got[k * D + d]));
+            least = fminf(least, most);
+        }
+        CHECK(least <= 2e-5f, "picture %d: %g from any of the reference's", k, (double)least);
+    }
+    char *lines = write_text(dir, "one.txt", "a cat\n");
+    RUN(&p, dir, "embed", "--model", model, "--texts", lines, "--out", out);
+    assert_int_equal(p.code, 1); /* no tokenizer there */
+    CHECK(strstr(p.err, "no tokenizer"), "%s", p.err);
+    program_free(&p);
+    DROP(model, all, out, one, two, want, names, lines);
+}
+
 static void inspect_counts_what_is_there(void **state)
 {
     (void)state;
@@ -379,6 +423,7 @@ int main(void)
         cmocka_unit_test(tokenize_gives_the_reference_ids),
         cmocka_unit_test(preprocess_gives_the_towers_pixels),
         cmocka_unit_test(embed_gives_the_reference_features),
+        cmocka_unit_test(embed_reads_pictures_and_texts),
         cmocka_unit_test(inspect_counts_what_is_there),
         cmocka_unit_test(exported_models_go_together),
         cmocka_unit_test(exports_that_are_refused),

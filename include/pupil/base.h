@@ -215,9 +215,9 @@ void pupil_signals_catch(void);
 int pupil_signal_seen(void); /* the signal number, or 0 */
 
 /* ---- fault points ------------------------------------------------------------------------------- */
-/** Tests set PUPIL_FAULT=name:n[:kill] (several separated by ','): the n-th pass of that name on the rank
- *  PUPIL_FAULT_RANK (default any) fails with PUPIL_EFAULT, or kills the process with SIGKILL. Returns 0
- *  when nothing is to happen; costs one comparison then. */
+/** Tests set PUPIL_FAULT=name:n[:kill|:wait] (several separated by ','): the n-th pass of that name on the rank
+ *  PUPIL_FAULT_RANK (default any) fails with PUPIL_EFAULT, kills the process with SIGKILL, or waits for one of the signals
+ *  above (at most 120 s) and goes on. Returns 0 when nothing is to happen; costs one comparison then. */
 int pupil_fault(const char *name);
 
 #endif

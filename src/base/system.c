@@ -64,11 +64,11 @@ void pupil_signals_catch(void)
 
 int pupil_signal_seen(void) { return signal_seen; }
 
-/* One armed fault: PUPIL_FAULT=name:n[:kill] */
+/* One armed fault: PUPIL_FAULT=name:n[:kill|:wait] */
 typedef struct {
     char name[64];
     long left;
-    bool kill;
+    bool kill, wait;
 } fault;
 static fault faults[8];
 static int nfaults = -1;
@@ -87,9 +87,17 @@ static void arm(void)
         char how[16] = "";
         if (sscanf(one, "%63[^:]:%ld:%15s", f->name, &f->left, how) < 2) continue;
         f->kill = !strcmp(how, "kill");
+        f->wait = !strcmp(how, "wait");
         nfaults++;
     }
     pupil_free(&copy);
+}
+
+static int wait_for_signal(void)
+{
+    double began = pupil_now();
+    while (!signal_seen && pupil_now() - began < 120) nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    return 0;
 }
 
 int pupil_fault(const char *name)
@@ -98,6 +106,7 @@ int pupil_fault(const char *name)
     for (int i = 0; i < nfaults; i++) {
         if (strcmp(faults[i].name, name) || --faults[i].left != 0) continue;
         if (faults[i].kill) raise(SIGKILL);
+        if (faults[i].wait) return wait_for_signal();
         return pupil_fail(PUPIL_EFAULT, "fault point %s fired", name);
     }
     return 0;

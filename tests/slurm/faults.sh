@@ -10,8 +10,11 @@ long=1000
 launch usr1 $long
 launch term $long
 launch requeue $long
-# SLURM's shortest limit is a minute, and the signal comes some 10 s after the start: this one begins late, and is kept busy
-launch limit $long --set slurm.time=1 --set slurm.signal_seconds=50 --set run.checkpoint_steps=1 --set slurm.lines='["sleep 6"]'
+# SLURM's shortest limit is a minute, and it looks at the clock twice a minute: this one waits for its signal in the middle, its
+# ranks for each other
+# shellcheck disable=SC2016 # the script expands it
+launch limit $long --set slurm.time=1 --set slurm.signal_seconds=50 --set ranks.timeout=120 \
+  --set slurm.lines='["if [ \"${SLURM_RESTART_COUNT:-0}\" = 0 ]; then export PUPIL_FAULT=train.step:500:wait; fi"]'
 reached usr1 40
 scancel --batch --signal=USR1 "$(number usr1)"
 reached term 40

@@ -154,7 +154,8 @@ enum {
     PUPIL_STREAM_TEST,
     PUPIL_STREAM_CHECK, /* rows of a cache that are computed again */
     PUPIL_STREAM_BOOTSTRAP, /* resamples of an interval */
-    PUPIL_STREAM_PATCHES /* patches that a student does not see */
+    PUPIL_STREAM_PATCHES, /* patches that a student does not see */
+    PUPIL_STREAM_MASKS    /* gates of channels that are learned away */
 };
 uint64_t pupil_rng_u64(uint64_t seed, uint32_t stream, uint64_t index);
 /** A generator over one (seed, stream, index): successive draws, never shared between threads. */

@@ -145,6 +145,11 @@ typedef struct {
     char *inherit_from; /* folder of a larger model that it begins with a part of, or "teacher", or NULL */
     pupil_select inherit_select;
     bool text_of_teacher;   /* text: own | teacher */
+    struct {
+        double target; /* share of MLP channels to learn away; 0: no masks */
+        int64_t ramp;  /* steps */
+        double lr;     /* of masks and multipliers */
+    } prune;
     pupil_conf_model model; /* what init and inherit leave to it */
     pupil_conf_train train;
 } pupil_conf_student;

@@ -184,6 +184,40 @@ int pupil_inherit_check(const pupil_arch *from, const pupil_arch *to, const char
  *  antialias=True, align_corners=False). */
 void pupil_positions_resize(float *to, int64_t n2, const float *from, int64_t n, int64_t width);
 
+/** The same sizes but for the MLPs' widths: of each layer the channels with the largest strength[tower][layer * mlp + channel]. */
+int pupil_inherit_channels(pupil_clip *from, pupil_weights *weights, const float *const strength[2], pupil_clip *to, float *params,
+                           const char *what);
+
+/* ---- learned masks of MLP channels ---------------------------------------------------------------- */
+/** Where the masks' parameters stand in the table (names beginning with "loss.mask."); by tower: image, text. */
+typedef struct {
+    int64_t first;          /* all that stands from here on is theirs */
+    int64_t n[2], alpha[2]; /* log alpha [layers * mlp]; n 0: there is no such tower */
+    int64_t multipliers[2]; /* [2]: of the missing sparsity and of its square */
+} pupil_masks;
+typedef struct {
+    uint64_t seed, step; /* step below 2^32 */
+} pupil_mask_draw;
+/** PUPIL_EUSER where a model of fewer MLP channels would not be the masked one. */
+int pupil_masks_check(const pupil_arch *a, const char *what);
+/** Append them to c's table, as the last tensors. */
+void pupil_masks_add(pupil_clip *c, pupil_masks *ret);
+/** masked[total] = params with every MLP channel times its gate: a hard-concrete sample, or (draw NULL) the gate without noise. */
+void pupil_masks_apply(const pupil_clip *c, const pupil_masks *m, const float *params, const pupil_mask_draw *draw, float *masked);
+/** grads, d/d(masked weights of this draw), become d/d(weights); those of log alpha += theirs. */
+void pupil_masks_backward(const pupil_clip *c, const pupil_masks *m, const float *params, const pupil_mask_draw *draw, float *grads);
+/** Expected share of a tower's closed gates. */
+double pupil_masks_sparsity(const pupil_masks *m, const float *params, int tower);
+/** Sum over towers of l1 d + l2 d^2, d = max(0, target - sparsity), and its gradient += ; of the multipliers with the opposite
+ *  sign, so that descent is their ascent. */
+double pupil_masks_penalty(const pupil_masks *m, const float *params, double target, float *grads);
+/** log alpha to +-ln 100. */
+void pupil_masks_clamp(const pupil_masks *m, float *params);
+/** c's architecture with MLPs of as many channels as are expected to be open, the same number in all layers of a tower. */
+pupil_arch pupil_masks_arch(const pupil_clip *c, const pupil_masks *m, const float *params);
+/** The strongest channels, times their gates without noise, into a model of that architecture. */
+int pupil_masks_fuse(pupil_clip *c, const pupil_masks *m, const float *params, pupil_clip *to, float *to_params);
+
 /* ---- safetensors -------------------------------------------------------------------------------- */
 typedef struct pupil_safetensors pupil_safetensors;
 /** A tensor where it lies in the mapped file, in its own number format. Borrowed. */

@@ -16,6 +16,7 @@ typedef struct {
     int64_t offset, count; /* in gradient, moments and average */
     bool decay;
     int64_t shift;         /* element i of them is parameter i + shift */
+    double lr;             /* its own, constant learning rate; 0: the step's */
 } pupil_decay_run;
 
 /** at[0..size]: rank r owns elements [at[r], at[r+1]) of n; bounds are multiples of PUPIL_CHUNK. Not collective. */

@@ -147,6 +147,10 @@ static void check_start(check *k)
         wrong(k, "student.inherit.from", "student.inherit.select", "missing, expected a folder or teacher");
     if (c->student.inherit_from && !strcmp(c->student.inherit_from, "teacher") && !c->teacher.dir)
         wrong(k, "teacher.dir", "student.inherit.from", "missing, expected the teacher's folder: its weights are inherited");
+    if (c->student.prune.target > 0 && c->student.prune.ramp > c->student.train.steps)
+        wrong(k, "student.prune.ramp", "student.prune.target", "more than student.train.steps, expected at most as many: the target must be reached");
+    if (c->student.prune.target > 0 && c->student.train.freeze.n)
+        wrong(k, "student.train.freeze", "student.prune.target", "given beside student.prune, expected one of them");
     if (same_folder(c->student.init, c->run.dir) || same_folder(c->student.inherit_from, c->run.dir))
         wrong(k, c->student.init ? "student.init" : "student.inherit.from", "run.dir", "the same folder as run.dir, expected another");
 }

@@ -45,6 +45,7 @@ static bool hidden(const pupil_conf *c, const field *f)
     if (!v->crop && (!strncmp(f->key, "data.view.scale_", 16) || !strncmp(f->key, "data.view.ratio_", 16))) return true;
     if (!v->crop && !v->flip && !strcmp(f->key, "data.view.seed")) return true;
     if (!c->student.inherit_from && !strcmp(f->key, "student.inherit.select")) return true;
+    if (!(c->student.prune.target > 0) && !strncmp(f->key, "student.prune.", 14)) return true;
     if (!strcmp(f->key, "loss.preset") || !strcmp(f->key, "loss.variant")) return true; /* the terms are there */
     if (strncmp(f->key, "loss.task", 9) && conf_term_weight(c, f->key) == 0) return true;
     int item = schema_item(f->key);

@@ -54,7 +54,7 @@ static const struct {
 /* What is taken along one axis: place i is place at[i] of the larger model's. group: places that go together. */
 typedef struct {
     int64_t n, of, group, *at;
-    double *square; /* [of / group], sums of squares; NULL: the first are taken */
+    double *square; /* [of / group], sums of squares, or strengths that were given; NULL: the first are taken */
 } taken;
 
 typedef struct {
@@ -307,6 +307,21 @@ void pupil_take_text(const pupil_clip *from, pupil_weights *weights, const pupil
     }
 }
 
+/* What was chosen, into the smaller model. */
+static void carry_over(plan *p, float *params)
+{
+    const pupil_table *t = &p->to->table;
+    choose_all(p);
+    for (int64_t i = 0; i < t->n; i++) {
+        if (!strncmp(t->t[i].name, "loss.", 5)) continue;
+        pair x = pair_of(p, &t->t[i]);
+        const float *w = weights_span(p->weights, x.from->offset, x.from->count);
+        float *grid = x.of[0] == POSITION && x.tower == 0 && x.rows != x.from_rows ? resized(p, &x, w) : NULL;
+        copy(p, &x, grid ? grid : w, params + x.to->offset);
+        pupil_free(&grid);
+    }
+}
+
 int pupil_inherit(pupil_clip *from, pupil_weights *weights, pupil_select select, pupil_clip *to, float *params, const char *what)
 {
     PUPIL_TRY(pupil_inherit_check(&from->arch, &to->arch, what));
@@ -317,15 +332,24 @@ int pupil_inherit(pupil_clip *from, pupil_weights *weights, pupil_select select,
         pair x = pair_of(&p, &to->table.t[i]);
         add_squares(&p, &x, weights_span(weights, x.from->offset, x.from->count));
     }
-    choose_all(&p);
-    for (int64_t i = 0; i < to->table.n; i++) {
-        if (!strncmp(to->table.t[i].name, "loss.", 5)) continue;
-        pair x = pair_of(&p, &to->table.t[i]);
-        const float *w = weights_span(weights, x.from->offset, x.from->count);
-        float *grid = x.of[0] == POSITION && x.tower == 0 && x.rows != x.from_rows ? resized(&p, &x, w) : NULL;
-        copy(&p, &x, grid ? grid : w, params + x.to->offset);
-        pupil_free(&grid);
-    }
+    carry_over(&p, params);
+    plan_free(&p);
+    return 0;
+}
+
+int pupil_inherit_channels(pupil_clip *from, pupil_weights *weights, const float *const strength[2], pupil_clip *to, float *params,
+                           const char *what)
+{
+    PUPIL_TRY(pupil_inherit_check(&from->arch, &to->arch, what));
+    plan p = {.from = from, .to = to, .weights = weights};
+    plan_new(&p, false);
+    for (int s = 0; s < 2; s++)
+        for (int64_t l = 0; l < tower_of(&to->arch, s)->layers; l++) {
+            taken *t = &p.mlp[s][l];
+            t->square = pupil_alloc((size_t)t->of * sizeof *t->square);
+            for (int64_t i = 0; i < t->of; i++) t->square[i] = (double)strength[s][l * t->of + i];
+        }
+    carry_over(&p, params);
     plan_free(&p);
     return 0;
 }

@@ -69,7 +69,9 @@ void pupil_adamw(float *params, float *m, float *v, const float *grad, int64_t b
                       .clip = (float)clip};
     for (int64_t i = 0; i < nruns; i++) {
         int64_t a = PUPIL_MAX(begin, runs[i].offset), b = PUPIL_MIN(end, runs[i].offset + runs[i].count);
-        if (a < b) advance(params + a + runs[i].shift, m + a, v + a, grad + (a - begin), b - a, &k, runs[i].decay);
+        coefficients own = k;
+        if (runs[i].lr > 0) own.rate = (float)(runs[i].lr / (1 - pow(c->beta1, t)));
+        if (a < b) advance(params + a + runs[i].shift, m + a, v + a, grad + (a - begin), b - a, &own, runs[i].decay);
     }
 }
 

@@ -165,6 +165,8 @@ int trainer_run(trainer *t, stream *s);
 const pupil_clip *trainer_clip(const trainer *t);
 /* Of the model to be scored and exported: the average, where there is one. Whole on rank 0 after trainer_run(). */
 const float *trainer_params(const trainer *t);
+/* With student.prune: the smaller model that its masks leave, both owned by the caller. Not collective. */
+int trainer_fuse(trainer *t, pupil_clip **ret_clip, float **ret_params);
 int64_t trainer_substituted(const trainer *t); /* samples that others stood in for, on this rank */
 /* Patches of a picture that training sees. */
 int64_t trainer_patches(const pupil_conf_train *c, const pupil_arch *a);

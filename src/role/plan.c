@@ -135,6 +135,7 @@ static int plan_models(const pupil_conf *c, pupil_plan *p, pupil_dataset *d)
     PUPIL_TRY(pupil_role_student_arch(c, &student));
     student = start_trained(c, &student);
     PUPIL_TRY(check_freeze(s, "student", &student));
+    if (c->student.prune.target > 0) PUPIL_TRY(pupil_masks_check(&student, "student.prune"));
     p->tokens = caption_tokens(d, (double)student.context);
     p->image_flops = pupil_arch_image_flops(&student);
     p->text_flops = pupil_arch_text_flops(&student, p->tokens);

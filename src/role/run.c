@@ -193,13 +193,37 @@ static int train_student(job *j, trainer **ret)
     return say_passes(j);
 }
 
+/* What the masks have left, in place of what was trained, on rank 0; its sizes on all ranks. Collective over the world. */
+static int prune(job *j, trainer *t, pupil_clip **ret_clip, float **ret_params)
+{
+    int64_t mlp[2] = {j->student_arch.image.mlp, j->student_arch.text.mlp};
+    int r = 0;
+    if (job_leads(j)) {
+        r = trainer_fuse(t, ret_clip, ret_params);
+        const pupil_arch *a = pupil_clip_arch(*ret_clip);
+        mlp[0] = a->image.mlp;
+        if (a->text.layers) mlp[1] = a->text.mlp;
+    }
+    PUPIL_TRY(pupil_agree(j->world, r));
+    PUPIL_TRY(pupil_bcast(j->world, mlp, sizeof mlp, 0));
+    j->student_arch.image.mlp = mlp[0];
+    j->student_arch.text.mlp = mlp[1];
+    return 0;
+}
+
 /* Ranks that never became students (their students finished first) still evaluate: they need the weights. */
 static int share_student(job *j, trainer *t, pupil_clip **ret_clip, float **ret_params)
 {
+    pupil_clip *pruned = NULL, *trained = job_leads(j) ? (pupil_clip *)(uintptr_t)trainer_clip(t) : NULL;
+    float *left = NULL;
+    int r = j->conf->student.prune.target > 0 ? prune(j, t, &pruned, &left) : 0;
     *ret_clip = pupil_clip_new(&j->student_arch);
+    j->plan.student_params = pupil_clip_params(*ret_clip, -1);
     int64_t total = pupil_clip_table(*ret_clip)->total;
     *ret_params = pupil_alloc((size_t)total * sizeof(float));
-    int r = job_leads(j) ? start_whole(j, (pupil_clip *)(uintptr_t)trainer_clip(t), trainer_params(t), *ret_clip, *ret_params) : 0;
+    if (r == 0 && job_leads(j)) r = start_whole(j, pruned ? pruned : trained, pruned ? left : trainer_params(t), *ret_clip, *ret_params);
+    pupil_clip_free(&pruned);
+    pupil_free(&left);
     PUPIL_TRY(pupil_agree(j->world, r));
     return pupil_bcast(j->world, *ret_params, (size_t)total * sizeof(float), 0);
 }

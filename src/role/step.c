@@ -71,6 +71,17 @@ static int gather_features(trainer *t, const pupil_loss_params *p)
     return 0;
 }
 
+static pupil_mask_draw draw_of(const trainer *t) { return (pupil_mask_draw){(uint64_t)t->c->seed, (uint64_t)t->step}; }
+
+/* From the masked weights' gradient to that of weights and masks. What is asked of the masks as a whole is slot 0's part. */
+static void masks_backward(const trainer *t, int64_t slot, float *grads)
+{
+    pupil_mask_draw draw = draw_of(t);
+    double ramp = (double)(t->step + 1) / (double)t->j->conf->student.prune.ramp;
+    pupil_masks_backward(t->clip, &t->masks, t->params, &draw, grads);
+    if (slot == 0) pupil_masks_penalty(&t->masks, t->params, t->j->conf->student.prune.target * fmin(1, ramp), grads);
+}
+
 static void backward_slot(trainer *t, int64_t k, const pupil_loss_params *p)
 {
     pupil_acts *a = t->acts[t->c->recompute ? 0 : k];
@@ -83,8 +94,10 @@ static void backward_slot(trainer *t, int64_t k, const pupil_loss_params *p)
     pupil_loss_grad(t->loss, t->first + k, &in, p, &g, dfeat, t->value + (t->first + k) * PUPIL_TERMS);
     t->sec.loss += lap(&since);
     if (t->c->recompute) forward_slot(t, k);
-    pupil_image_backward(t->clip, t->params, a, t->scratch, t->dfeat[0], grads, NULL);
-    if (t->arch.text.layers) pupil_text_backward(t->clip, t->params, a, t->scratch, t->dfeat[1], grads);
+    const float *params = t->masked ? t->masked : t->params;
+    pupil_image_backward(t->clip, params, a, t->scratch, t->dfeat[0], grads, NULL);
+    if (t->arch.text.layers) pupil_text_backward(t->clip, params, a, t->scratch, t->dfeat[1], grads);
+    if (t->prunes) masks_backward(t, t->first + k, grads);
     for (int64_t i = 0; i < t->nruns && t->grads; i++) {
         const pupil_decay_run *run = &t->runs[i];
         memcpy(sum + run->offset, grads + run->offset + run->shift, (size_t)run->count * sizeof *sum);
@@ -144,6 +157,7 @@ static int advance(trainer *t)
     PUPIL_TRY(gather_params(t));
     float *scale = t->params + t->at_scale;
     *scale = fminf(fmaxf(*scale, 0), 4.6051702f); /* ln 100 */
+    if (t->prunes) pupil_masks_clamp(&t->masks, t->params);
     t->sec.reduce += lap(&since);
     if (t->ema) pupil_ema(t->ema, t->params, t->range[me], t->range[me + 1], t->runs, t->nruns, t->c->ema);
     t->sec.update += lap(&since);
@@ -153,8 +167,10 @@ static int advance(trainer *t)
 int trainer_step(trainer *t)
 {
     pupil_loss_params p = trainer_loss_params(t, t->params);
+    pupil_mask_draw draw = draw_of(t);
     double since = pupil_now();
     PUPIL_TRY(trainer_load(t));
+    if (t->prunes) pupil_masks_apply(t->clip, &t->masks, t->params, &draw, t->masked);
     t->sec.data += lap(&since);
     for (int64_t k = 0; k < t->slots; k++) forward_slot(t, k);
     t->sec.forward += lap(&since);

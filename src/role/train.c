@@ -30,6 +30,17 @@ const float *trainer_params(const trainer *t)
     return t->averaged;
 }
 
+int trainer_fuse(trainer *t, pupil_clip **ret_clip, float **ret_params)
+{
+    const float *params = trainer_params(t);
+    pupil_arch a = pupil_masks_arch(t->clip, &t->masks, params);
+    *ret_clip = pupil_clip_new(&a);
+    *ret_params = pupil_alloc((size_t)pupil_clip_table(*ret_clip)->total * sizeof **ret_params);
+    pupil_info("student: MLPs of %lld (image) and %lld (text) channels are left of %lld and %lld", (long long)a.image.mlp,
+               (long long)a.text.mlp, (long long)t->arch.image.mlp, (long long)t->arch.text.mlp);
+    return pupil_masks_fuse(t->clip, &t->masks, params, *ret_clip, *ret_params);
+}
+
 /* As a cache's identity tells a number: the same from a computed and from an imported cache. */
 static double as_told(double x)
 {
@@ -154,7 +165,8 @@ static void list_runs(trainer *t)
     for (int64_t i = 0; i < t->table->n; i++) {
         const pupil_tensor *x = &t->table->t[i];
         if (x->frozen) continue;
-        t->runs[t->nruns++] = (pupil_decay_run){t->advanced, x->count, x->decay, x->offset - t->advanced};
+        double lr = t->prunes && x->offset >= t->masks.first ? t->j->conf->student.prune.lr : 0;
+        t->runs[t->nruns++] = (pupil_decay_run){t->advanced, x->count, x->decay, x->offset - t->advanced, lr};
         t->advanced += (i + 1 < t->table->n ? t->table->t[i + 1].offset : t->table->total) - x->offset;
     }
 }
@@ -189,10 +201,13 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
     set_loss(t, teacher);
     t->captions = PUPIL_MAX(1, t->lc.captions);
     add_loss_tensors(t);
+    t->prunes = !teacher && j->conf->student.prune.target > 0;
+    if (t->prunes) pupil_masks_add(t->clip, &t->masks);
     int r = trainer_freeze(t->c, t->name, t->clip);
     list_runs(t);
     t->params = floats(t->table->total);
-    t->weights = pupil_weights_flat(t->params);
+    if (t->prunes) t->masked = floats(t->table->total);
+    t->weights = pupil_weights_flat(t->masked ? t->masked : t->params);
     t->m = floats(t->advanced);
     t->v = floats(t->advanced);
     if (t->advanced < t->table->total) t->grads = floats(t->table->total);
@@ -223,6 +238,7 @@ void trainer_free(trainer **tp)
     pupil_free(&t->v);
     pupil_free(&t->ema);
     pupil_free(&t->averaged);
+    pupil_free(&t->masked);
     pupil_free(&t->grads);
     pupil_free(&t->runs);
     pupil_free(&t->dir);

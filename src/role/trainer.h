@@ -27,7 +27,10 @@ struct trainer {
     float *m, *v, *ema;       /* [advanced], whole only after a gather; ema: NULL without one */
     float *averaged;          /* [table->total]: params with the average in their place; NULL without one */
     float *grads;             /* [table->total] of a slot, where something is frozen; else NULL */
-    pupil_weights *weights; /* params, for the forward walk */
+    bool prunes;
+    pupil_masks masks;      /* where it prunes */
+    float *masked;          /* [table->total]: params through the masks of the step; NULL without masks */
+    pupil_weights *weights; /* params or masked, for the forward walk */
     int64_t at_scale, at_loss[PUPIL_LOSS_TENSORS];
     int loss_tensors;
     int64_t step;          /* finished */

@@ -104,7 +104,7 @@ static void plain_adamw(double *p, double *m, double *v, const double *g, int64_
 }
 
 static const pupil_decay_run runs[] = {
-    {0, 1000, true, 0}, {1008, 20000, false, 0}, {21008, N - 21008 - 16, true, 0}}; /* with gaps */
+    {0, 1000, true, 0, 0}, {1008, 20000, false, 0, 0}, {21008, N - 21008 - 16, true, 0, 0}}; /* with gaps */
 
 static void step_against_the_plain_one(void **state)
 {
@@ -153,10 +153,36 @@ static void ranges_change_no_bit(void **state)
     DROP(p, g, fg, want[0], want[1], want[2]);
 }
 
+/* The second run at its own rate is as if all had gone at that rate. */
+static void a_run_at_its_own_rate(void **state)
+{
+    enum { EACH = 40 };
+    double *x = normals(3, 2 * EACH, 0, 1), *y = normals(4, 2 * EACH, 0, 1);
+    float *p[3], *m[3], *v[3], *g = to_floats(y, 2 * EACH);
+    pupil_decay_run own[] = {{0, EACH, true, 0, 0}, {EACH, EACH, false, 0, 0.02}}, same[] = {{0, EACH, true, 0, 0}, {EACH, EACH, false, 0, 0}};
+    for (int k = 0; k < 3; k++) {
+        p[k] = to_floats(x, 2 * EACH);
+        m[k] = floats(2 * EACH);
+        v[k] = floats(2 * EACH);
+        for (int t = 1; t < 4; t++) pupil_adamw(p[k], m[k], v[k], g, 0, 2 * EACH, k ? same : own, 2, &settings, k == 2 ? 0.02 : 0.1, 1, t);
+    }
+    assert_memory_equal(p[0], p[1], EACH * sizeof(float));
+    assert_memory_equal(p[0] + EACH, p[2] + EACH, EACH * sizeof(float));
+    CHECK(memcmp(p[0] + EACH, p[1] + EACH, EACH * sizeof(float)), "both rates are the same");
+    for (int k = 0; k < 3; k++) {
+        pupil_free(&p[k]);
+        pupil_free(&m[k]);
+        pupil_free(&v[k]);
+    }
+    pupil_free(&g);
+    pupil_free(&x);
+    pupil_free(&y);
+}
+
 static void no_gradient_means_decay_alone(void **state)
 {
     float p[4] = {1, -2, 0.5f, 0}, m[4] = {0}, v[4] = {0}, g[4] = {0};
-    pupil_decay_run all = {0, 4, true, 0};
+    pupil_decay_run all = {0, 4, true, 0, 0};
     pupil_adamw(p, m, v, g, 0, 4, &all, 1, &settings, 0.01, 1, 1);
     float keep = (float)(1 - 0.01 * 0.2);
     assert_true(p[0] == keep && p[1] == -2 * keep && p[2] == 0.5f * keep && p[3] == 0);
@@ -166,12 +192,12 @@ static void no_gradient_means_decay_alone(void **state)
 static void runs_may_lie_apart(void **state)
 {
     enum { FIRST = 40, GAP = 24, SECOND = 32 };
-    pupil_decay_run apart[] = {{0, FIRST, true, 0}, {FIRST, SECOND, false, GAP}};
+    pupil_decay_run apart[] = {{0, FIRST, true, 0, 0}, {FIRST, SECOND, false, GAP, 0}};
     double *x = normals(1, FIRST + GAP + SECOND, 0, 1), *y = normals(2, FIRST + SECOND, 0, 1);
     float *p = to_floats(x, FIRST + GAP + SECOND), *g = to_floats(y, FIRST + SECOND), *m = floats(FIRST + SECOND), *v = floats(FIRST + SECOND);
     float *a = to_floats(x, FIRST), *b = to_floats(x + FIRST + GAP, SECOND), *am = floats(FIRST), *av = floats(FIRST), *bm = floats(SECOND),
           *bv = floats(SECOND);
-    pupil_decay_run one[] = {{0, FIRST, true, 0}}, two[] = {{0, SECOND, false, 0}};
+    pupil_decay_run one[] = {{0, FIRST, true, 0, 0}}, two[] = {{0, SECOND, false, 0, 0}};
     for (int t = 1; t < 4; t++) {
         pupil_adamw(p, m, v, g, 0, FIRST + SECOND, apart, 2, &settings, 0.1, 1, t);
         pupil_adamw(a, am, av, g, 0, FIRST, one, 1, &settings, 0.1, 1, t);
@@ -206,6 +232,7 @@ int main(void)
         cmocka_unit_test(norm_by_ranges),
         cmocka_unit_test(step_against_the_plain_one),
         cmocka_unit_test(ranges_change_no_bit),
+        cmocka_unit_test(a_run_at_its_own_rate),
         cmocka_unit_test(no_gradient_means_decay_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

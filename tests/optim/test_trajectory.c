@@ -121,7 +121,7 @@ static bool run_new(run *r, const char *teacher, int64_t slots)
     r->sums = doubles(r->table->total / PUPIL_CHUNK + 1);
     r->runs = pupil_alloc((size_t)r->table->n * sizeof *r->runs);
     for (int64_t i = 0; i < r->table->n; i++)
-        r->runs[i] = (pupil_decay_run){r->table->t[i].offset, r->table->t[i].count, r->table->t[i].decay, 0};
+        r->runs[i] = (pupil_decay_run){r->table->t[i].offset, r->table->t[i].count, r->table->t[i].decay, 0, 0};
     pupil_free(&dir);
     return true;
 }

@@ -43,6 +43,7 @@ static void accepted(void **state)
                    {"emoji-full", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET},
                    {"recipes/clip-kd", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET},
                    {"recipes/tinyclip", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET},
+                   {"recipes/tinyclip-auto", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET},
                    {"recipes/mobileclip", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET},
                    {"recipes/open_clip-distill", PUPIL_MODE_SPLIT, PUPIL_SOURCE_WEBDATASET}};
     for (int i = 0; i < PUPIL_COUNT(example); i++) {

@@ -138,7 +138,7 @@ const field schema[] = {
     E("student.inherit.select", student.inherit_select, "first", "first magnitude", 0, "which channels and heads: the first (TinyCLIP), or those with the largest sum of squares of weights"),
     E("student.text", student.text_of_teacher, "own", "own teacher", 0, "own: a text tower is trained; teacher: the first teacher's cached text embeddings are the student's text side (DIME-FM), and the model that is scored and exported has the teacher's text tower"),
     F("student.prune.target", student.prune.target, "0", 0, 0.99, 0, "share of each tower's MLP channels that learned masks close (hard-concrete gates under TinyCLIP's Lagrangian); the run ends with the smaller model, which student.init of the next takes; 0: no masks"),
-    I("student.prune.ramp", student.prune.ramp, "1000", 1, 1000000000, 0, "steps over which the sparsity asked for rises from 0 to the target"),
+    I("student.prune.ramp", student.prune.ramp, "1000", 1, BIG, 0, "steps over which the sparsity asked for rises from 0 to the target"),
     F("student.prune.lr", student.prune.lr, "0.02", 1e-9, 10, 0, "constant learning rate of masks and multipliers"),
     MODEL("student", student.model),
     TRAIN("student", student.train),

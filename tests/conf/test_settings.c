@@ -191,7 +191,7 @@ static void round_trip_of_each_value(void **state)
             pupil_buf_free(&out);
         }
     }
-    assert_in_range(n, 150, 400);
+    assert_in_range(n, 400, 800);
     DROP(a, b);
 }
 

@@ -188,6 +188,13 @@ typedef struct {
     double timeout;                  /* seconds any wait may take before the run ends with a message */
 } pupil_conf_ranks;
 
+/** A head on token features: the generative reader, or the fusion head (which has no key heads and no captions). */
+typedef struct {
+    bool enable;
+    int64_t width, layers, heads, kv_heads, caption_epochs, epochs, batch, answer_tokens;
+    double lr;
+} pupil_conf_head;
+
 typedef struct {
     bool vqa, retrieval;
     int64_t vqa_hidden, vqa_epochs, vqa_batch, vqa_answers_min; /* answers seen fewer times are left out */
@@ -203,6 +210,8 @@ typedef struct {
     pupil_strings ranked_templates; /* with {question} and {answer}; none: "Question: {question} Answer: {answer}" */
     int64_t ranked_answers, ranked_questions; /* candidates of an open question; at most so many questions, 0: all */
     bool diagnostics;            /* of the embeddings of held-out pairs */
+    pupil_conf_head reader, fusion;
+    double token_gib; /* token features of training and held-out pictures and questions may take so much of a rank's memory */
 } pupil_conf_eval;
 
 typedef struct {

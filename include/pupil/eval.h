@@ -8,6 +8,7 @@
 
 #include "pupil/base.h"
 #include "pupil/data.h"
+#include "pupil/model.h"
 
 /* ---- the official VQA v2 accuracy (GT-Vision-Lab/VQA vqaEval.py) ---------------------------------- */
 /** processPunctuation then processDigitArticle, with all quirks, into a fresh string. White space and case are
@@ -152,6 +153,62 @@ void pupil_majority_answers(const pupil_vqa_set *train, const pupil_answers *a, 
 
 /** The same for the k most frequent ones: ret[test->n][k], in descending order, -1 behind the last. */
 void pupil_frequent_answers(const pupil_vqa_set *train, const pupil_answers *a, const pupil_vqa_set *test, int k, int32_t *ret);
+
+/* ---- heads on token features ------------------------------------------------------------------------ */
+/** Token features of n things, packed: those of thing i are rows first[i] .. first[i+1]-1 of f16[first[n]][width]. */
+typedef struct {
+    uint16_t *f16;
+    int64_t *first, n, width;
+} pupil_tokens;
+void pupil_tokens_free(pupil_tokens *t);
+
+/** The generative reader: patch tokens -> two-layer GELU projector -> causal decoder of Llama's form (RMS norm, rotary
+ *  positions, SwiGLU, grouped queries, output tied to the embedding), after LLaVA. */
+typedef struct {
+    int64_t image_width;    /* of token features; 0: it sees no picture */
+    int64_t vocab, longest; /* ids; most rows of a sequence, patches and ids together */
+    int64_t width, layers, heads, kv_heads, mlp;
+} pupil_reader_arch;
+/** MLP width for a width: 8/3 of it, in sixteens. */
+int64_t pupil_reader_mlp(int64_t width);
+typedef struct pupil_reader pupil_reader;
+pupil_reader *pupil_reader_new(const pupil_reader_arch *a);
+void pupil_reader_free(pupil_reader **r);
+/** Its tensors; the flat array is the caller's. */
+const pupil_table *pupil_reader_table(const pupil_reader *r);
+/** A text about a picture: image[image_rows][image_width], then ids[n], of which ids[given..n-1] are to be said. */
+typedef struct {
+    const uint16_t *image;
+    int64_t image_rows;
+    const int32_t *ids;
+    int32_t n, given; /* 1 <= given < n in training */
+} pupil_reading;
+/** Sum over all ids to be said of -log p, times `scale`; grads += its gradient. */
+double pupil_reader_gradient(pupil_reader *r, const float *params, const pupil_reading *item, int64_t n, double scale, float *grads);
+/** Continue ids[0..given-1] of each greedily (the lower id of equals) up to id `stop` or `most` ids: ret_ids[n][most] and
+ *  ret_n[n], without `stop`. Keys and values of earlier rows are kept, so that a further id costs one row. */
+void pupil_reader_continue(pupil_reader *r, const float *params, const pupil_reading *item, int64_t n, int32_t stop, int64_t most,
+                           int32_t *ret_ids, int32_t *ret_n);
+
+/** The fusion head, after METER: tokens of the picture and of the question, each through a linear layer, then co-attention
+ *  layers (each stream looks at itself, at the other, then its MLP); both means -> Linear -> GELU -> one logit an answer. */
+typedef struct {
+    int64_t image_width, text_width, width, layers, heads, mlp, answers;
+} pupil_fusion_arch;
+typedef struct pupil_fusion pupil_fusion;
+pupil_fusion *pupil_fusion_new(const pupil_fusion_arch *a);
+void pupil_fusion_free(pupil_fusion **f);
+const pupil_table *pupil_fusion_table(const pupil_fusion *f);
+/** Let training begin at the answers' prior: their output biases become the log-odds of their mean targets [n][answers]. */
+void pupil_fusion_start(const pupil_fusion *f, const float *target, int64_t n, float *params);
+typedef struct {
+    const uint16_t *image, *text;
+    int64_t image_rows, text_rows;
+    const float *target; /* [answers]; not looked at by answer */
+} pupil_fusing;
+/** Sum over questions and answers of the BCE with soft labels, times `scale`; grads += its gradient. */
+double pupil_fusion_gradient(pupil_fusion *f, const float *params, const pupil_fusing *item, int64_t n, double scale, float *grads);
+void pupil_fusion_answer(pupil_fusion *f, const float *params, const pupil_fusing *item, int64_t n, int32_t *ret_answer);
 
 /* ---- retrieval ------------------------------------------------------------------------------------ */
 typedef struct {

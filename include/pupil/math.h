@@ -68,6 +68,12 @@ void pupil_layernorm_forward(float *y, float *mean, float *rstd, const float *x,
 void pupil_layernorm_backward(float *dx, float *dgamma, float *dbeta, const float *dy, const float *x, const float *mean,
                               const float *rstd, const float *gamma, int64_t n, int64_t width, bool add);
 
+/** RMS norm (Zhang & Sennrich 2019), Llama's: y = x / sqrt(mean(x^2) + eps) gamma; keeps rstd[n]. */
+void pupil_rmsnorm_forward(float *y, float *rstd, const float *x, const float *gamma, int64_t n, int64_t width, float eps);
+/** dx[n,width] += gradient; dgamma +=. */
+void pupil_rmsnorm_backward(float *dx, float *dgamma, const float *dy, const float *x, const float *rstd, const float *gamma, int64_t n,
+                            int64_t width);
+
 /* ---- attention ---------------------------------------------------------------------------------- */
 /** Sequences packed end to end: sequence s is rows cu[s] .. cu[s+1]-1.
  *  qkv[rows, 3*heads*hd] = [q | k | v]; out[rows, heads*hd] = softmax(q k^T / sqrt(hd)) v per head;
@@ -78,6 +84,24 @@ void pupil_attention_forward(float *out, const float *qkv, const int32_t *cu, in
 /** dqkv = gradient (all of it is written); probabilities are recomputed from qkv. */
 void pupil_attention_backward(float *dqkv, const float *dout, const float *qkv, const int32_t *cu, int64_t nseq,
                               int64_t heads, int64_t hd, bool causal, const int32_t *pool);
+
+/** Sequence s asks with rows q[s] .. q[s]+nq[s]-1 about rows k[s] .. k[s]+nk[s]-1: its own, another stream's, or a cache's. */
+typedef struct {
+    const int32_t *q, *nq, *k, *nk;
+    int64_t n;
+} pupil_spans;
+/** Heads of queries and of keys: head h reads key head h / (heads/kv_heads) (grouped queries, Ainslie et al. 2023). causal: the
+ *  last query of a sequence sees all its keys, each one before it one fewer (nq <= nk). */
+typedef struct {
+    int64_t heads, kv_heads, hd;
+    bool causal;
+} pupil_heads;
+/** out[rows of q, heads*hd] = softmax(q k^T / sqrt(hd)) v. q[.., ldq], k and v[.., ldkv]. Rows that are in no sequence stay. */
+void pupil_attend_forward(float *out, const float *q, int64_t ldq, const float *k, const float *v, int64_t ldkv, const pupil_spans *at,
+                          const pupil_heads *c);
+/** dq, dk, dv (laid as q, k, v) = gradient; a row of k must be of one sequence alone. */
+void pupil_attend_backward(float *dq, float *dk, float *dv, const float *dout, const float *q, int64_t ldq, const float *k, const float *v,
+                           int64_t ldkv, const pupil_spans *at, const pupil_heads *c);
 
 /** A query of its own for all sequences (attention pooling): q[heads*hd], kv[rows, 2*heads*hd] = [k | v];
  *  out[nseq, heads*hd] = softmax(q k^T / sqrt(hd)) v per head. */
@@ -91,6 +115,11 @@ void pupil_pool_attention_backward(float *dq, float *dkv, const float *dout, con
  *  inverse: turned back, which is the gradient. qkv[rows, 3*heads*hd], in place. */
 void pupil_rope(float *qkv, const float *cosine, const float *sine, int64_t rows, int64_t tokens, int64_t first, int64_t heads,
                 int64_t hd, bool inverse);
+
+/** Rotary positions as Llama has them, pairs (i, i + hd/2): row r of x[rows, ld], whose first heads*hd are turned in place,
+ *  stands at row at[r] of cosine, sine[positions, hd/2]. inverse: turned back, which is the gradient. */
+void pupil_rope_halves(float *x, int64_t ld, const float *cosine, const float *sine, const int32_t *at, int64_t rows, int64_t heads,
+                       int64_t hd, bool inverse);
 
 /* ---- rows --------------------------------------------------------------------------------------- */
 /** y = x / max(|x|, 1e-12) per row; norm[n] kept. */
@@ -138,6 +167,11 @@ void pupil_plain_pool_attention(double *out, const double *q, const double *kv, 
                                 int64_t heads, int64_t hd);
 /** angle[tokens-first, hd/2]; q and k of qkv turned, v left. */
 void pupil_plain_rope(double *qkv, const double *angle, int64_t rows, int64_t tokens, int64_t first, int64_t heads, int64_t hd);
+void pupil_plain_rmsnorm(double *y, const double *x, const double *gamma, int64_t n, int64_t width, double eps);
+void pupil_plain_attend(double *out, const double *q, int64_t ldq, const double *k, const double *v, int64_t ldkv, const pupil_spans *at,
+                        const pupil_heads *c);
+/** angle[positions, hd/2]. */
+void pupil_plain_rope_halves(double *x, int64_t ld, const double *angle, const int32_t *at, int64_t rows, int64_t heads, int64_t hd);
 void pupil_plain_swiglu(double *y, const double *h, int64_t n, int64_t width); /* h[n,2*width] with its bias */
 void pupil_plain_normalize(double *y, const double *x, int64_t n, int64_t width);
 double pupil_plain_logsumexp(const double *z, int64_t n);

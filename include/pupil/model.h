@@ -94,6 +94,8 @@ void pupil_arch_to_json(const pupil_arch *a, pupil_buf *out);
 int pupil_arch_to_hf(const pupil_arch *a, pupil_buf *config, pupil_buf *preprocessor);
 /** Patches of a picture. */
 int64_t pupil_arch_patches(const pupil_arch *a);
+/** Rows of the image tower: patches, and the class token before them where there is one. */
+int64_t pupil_arch_tokens(const pupil_arch *a);
 /** Multiply-add counts x2 of one forward pass: per image, and per caption of `tokens` tokens. */
 double pupil_arch_image_flops(const pupil_arch *a);
 double pupil_arch_patches_flops(const pupil_arch *a, int64_t patches); /* of an image of which so many patches are seen */
@@ -157,6 +159,11 @@ void pupil_text_forward(const pupil_clip *c, pupil_weights *w, pupil_acts *a, pu
                         const int32_t *cu, int64_t n, float *out);
 void pupil_text_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout,
                          float *grads);
+/** Token features of the last forward pass: the rows that enter the tower's last block (LLaVA-1.5's choice: where one row
+ *  leaves the tower, what the last block makes of the others was never trained), each with mean 0 and variance 1.
+ *  out[n * pupil_arch_tokens(), image.width]; of texts [cu[n], text.width]. */
+void pupil_image_tokens(const pupil_clip *c, const pupil_acts *a, float *out);
+void pupil_text_tokens(const pupil_clip *c, const pupil_acts *a, float *out);
 /** exp(logit_scale), and logit_bias (0 where there is none). */
 double pupil_clip_scale(const pupil_clip *c, pupil_weights *w);
 double pupil_clip_bias(const pupil_clip *c, pupil_weights *w);

@@ -34,7 +34,6 @@ void probe_init(probe *p, int64_t features, int64_t hidden, int64_t answers, int
     p->param = floats(p->count), p->grad = floats(p->count);
     p->h = floats(batch * hidden), p->a = floats(batch * hidden), p->da = floats(batch * hidden);
     p->z = floats(batch * answers), p->dz = floats(batch * answers);
-    p->zero = pupil_alloc((size_t)batch * sizeof *p->zero);
     fill_normal(w1_of(p, p->param), hidden * features, 1 / sqrt((double)features), seed, UINT64_MAX);
     fill_normal(w2_of(p, p->param), answers * hidden, 0.1 / sqrt((double)hidden), seed, UINT64_MAX - 1);
 }
@@ -43,7 +42,6 @@ void probe_free(probe *p)
 {
     float **owned[] = {&p->param, &p->grad, &p->h, &p->a, &p->z, &p->dz, &p->da};
     for (int i = 0; i < PUPIL_COUNT(owned); i++) pupil_free(owned[i]);
-    pupil_free(&p->zero);
 }
 
 void probe_forward(probe *p, const float *x, int64_t n)
@@ -53,16 +51,14 @@ void probe_forward(probe *p, const float *x, int64_t n)
     pupil_linear_forward(p->z, p->a, w2_of(p, p->param), b2_of(p, p->param), n, p->hidden, p->answers);
 }
 
-/* Mean over n rows of the sum of softplus(z) - target z; dz = (sigmoid(z) - target) / n. Both come from
- * e = exp(-|z|): softplus(z) = max(z,0) + log(1+e), with one log for a product of up to 64 factors in [1,2]. */
-static double cross_entropy(probe *p, const float *target, int64_t n)
+/* softplus(z) and sigmoid(z) come from e = exp(-|z|): softplus(z) = max(z,0) + log(1+e), with one log for a product of up to
+ * 64 factors in [1,2]. */
+double probe_cross_entropy(float *dz, const float *z, const float *target, int64_t count, float scale)
 {
     enum { RUN = 64 };
-    int64_t count = n * p->answers;
-    float *dz = p->dz, scale = 1.0f / (float)n;
-    const float *z = p->z;
+    const double zero = 0;
     for (int64_t i = 0; i < count; i++) dz[i] = -fabsf(z[i]);
-    pupil_exp_minus(dz, dz, p->zero, NULL, n, p->answers);
+    pupil_exp_minus(dz, dz, &zero, NULL, 1, count);
     double sum = 0;
     for (int64_t i0 = 0; i0 < count; i0 += RUN) {
         double product = 1, linear = 0;
@@ -74,13 +70,13 @@ static double cross_entropy(probe *p, const float *target, int64_t n)
         }
         sum += linear + log(product);
     }
-    return sum / (double)n;
+    return sum;
 }
 
 double probe_gradient(probe *p, const float *x, const float *target, int64_t n)
 {
     probe_forward(p, x, n);
-    double loss = cross_entropy(p, target, n);
+    double loss = probe_cross_entropy(p->dz, p->z, target, n * p->answers, 1.0f / (float)n) / (double)n;
     memset(p->grad, 0, (size_t)p->count * sizeof *p->grad);
     pupil_linear_backward(p->da, w2_of(p, p->grad), b2_of(p, p->grad), p->dz, p->a, w2_of(p, p->param), n, p->hidden,
                           p->answers);
@@ -201,14 +197,13 @@ static double rate_at(double lr, int64_t step, int64_t steps)
     return 0.5 * lr * (1 + cos(M_PI * (double)(step - warm) / (double)PUPIL_MAX(steps - warm, 1)));
 }
 
-static void start_at_prior(probe *p, const float *target, int64_t n)
+void probe_prior(const float *target, int64_t n, int64_t answers, float *bias)
 {
-    float *b2 = b2_of(p, p->param);
-    for (int64_t k = 0; k < p->answers; k++) {
+    for (int64_t k = 0; k < answers; k++) {
         double mean = 0;
-        for (int64_t i = 0; i < n; i++) mean += (double)target[i * p->answers + k] / (double)n;
+        for (int64_t i = 0; i < n; i++) mean += (double)target[i * answers + k] / (double)n;
         mean = PUPIL_MIN(PUPIL_MAX(mean, 1e-5), 1 - 1e-5);
-        b2[k] = (float)log(mean / (1 - mean));
+        bias[k] = (float)log(mean / (1 - mean));
     }
 }
 
@@ -217,7 +212,7 @@ static int train_head(session *s, const pupil_probe_data *train, const float *ta
 {
     const pupil_probe_conf *c = s->conf;
     int64_t per_epoch = (train->n + c->batch - 1) / c->batch, steps = c->epochs * per_epoch, answers = s->head.answers;
-    start_at_prior(&s->head, target, train->n);
+    probe_prior(target, train->n, answers, b2_of(&s->head, s->head.param));
     for (int64_t step = 0; step < steps; step++) {
         int64_t epoch = step / per_epoch, first = step % per_epoch * c->batch;
         int64_t n = PUPIL_MIN(c->batch, train->n - first);
@@ -237,7 +232,7 @@ static int train_head(session *s, const pupil_probe_data *train, const float *ta
     return 0;
 }
 
-static int32_t argmax(const float *z, int64_t n)
+int32_t probe_argmax(const float *z, int64_t n)
 {
     int32_t best = 0;
     for (int32_t k = 1; k < n; k++)
@@ -253,7 +248,7 @@ static void predict(session *s, const pupil_probe_data *test, int32_t *ret_answe
             assemble(s->conf, &s->image, &s->question, test, first + r, s->x + r * s->head.features);
         probe_forward(&s->head, s->x, n);
         for (int64_t r = 0; r < n; r++)
-            ret_answer[first + r] = argmax(s->head.z + r * s->head.answers, s->head.answers);
+            ret_answer[first + r] = probe_argmax(s->head.z + r * s->head.answers, s->head.answers);
     }
 }
 

@@ -1,4 +1,4 @@
-/* norm.c: layer norm and L2 normalisation over rows, forward and backward. Row sums run in float with
+/* norm.c: layer norm, RMS norm and L2 normalisation over rows, forward and backward. Row sums run in float with
  * simd reductions; sums over rows (dgamma, dbeta) run in row order per column. */
 #include "kernel.h"
 
@@ -94,6 +94,68 @@ void pupil_layernorm_backward(float *dx, float *dgamma, float *dbeta, const floa
         b = kernel_share(n, t, nt, &a);
 #pragma omp barrier
         layernorm_back_rows(dx + a * width, dy + a * width, x + a * width, mean + a, rstd + a, gamma, b - a, width, add);
+    }
+}
+
+PUPIL_CLONES static void rmsnorm_rows(float *y, float *rstd, const float *x, const float *gamma, int64_t n, int64_t width, float eps)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const float *xi = x + i * width;
+        float *yi = y + i * width, sq = 0;
+#pragma omp simd reduction(+ : sq)
+        for (int64_t j = 0; j < width; j++) sq += xi[j] * xi[j];
+        float r = 1.0f / sqrtf(sq / (float)width + eps);
+#pragma omp simd
+        for (int64_t j = 0; j < width; j++) yi[j] = xi[j] * r * gamma[j];
+        rstd[i] = r;
+    }
+}
+
+void pupil_rmsnorm_forward(float *y, float *rstd, const float *x, const float *gamma, int64_t n, int64_t width, float eps)
+{
+#pragma omp parallel num_threads(kernel_threads((double)n * (double)width))
+    {
+        int64_t r0, r1 = kernel_share(n, omp_get_thread_num(), omp_get_num_threads(), &r0);
+        rmsnorm_rows(y + r0 * width, rstd + r0, x + r0 * width, gamma, r1 - r0, width, eps);
+    }
+}
+
+/* dx += its rows; dgamma[j0..j1) += over all rows, in their order. */
+PUPIL_CLONES static void rmsnorm_back_rows(float *dx, const float *dy, const float *x, const float *rstd, const float *gamma, int64_t n,
+                                           int64_t width)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const float *xi = x + i * width, *di = dy + i * width;
+        float *oi = dx + i * width, r = rstd[i], s = 0;
+#pragma omp simd reduction(+ : s)
+        for (int64_t j = 0; j < width; j++) s += di[j] * gamma[j] * xi[j];
+        s *= r * r / (float)width;
+#pragma omp simd
+        for (int64_t j = 0; j < width; j++) oi[j] += r * (di[j] * gamma[j] - xi[j] * s);
+    }
+}
+
+PUPIL_CLONES static void rmsnorm_back_gamma(float *dgamma, const float *dy, const float *x, const float *rstd, int64_t n, int64_t width,
+                                            int64_t j0, int64_t j1)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const float *xi = x + i * width, *di = dy + i * width;
+        float r = rstd[i];
+#pragma omp simd
+        for (int64_t j = j0; j < j1; j++) dgamma[j] += di[j] * (xi[j] * r);
+    }
+}
+
+void pupil_rmsnorm_backward(float *dx, float *dgamma, const float *dy, const float *x, const float *rstd, const float *gamma, int64_t n,
+                            int64_t width)
+{
+#pragma omp parallel num_threads(kernel_threads((double)n * (double)width))
+    {
+        int t = omp_get_thread_num(), nt = omp_get_num_threads();
+        int64_t a, b = kernel_share(width, t, nt, &a);
+        rmsnorm_back_gamma(dgamma, dy, x, rstd, n, width, a, b);
+        b = kernel_share(n, t, nt, &a);
+        rmsnorm_back_rows(dx + a * width, dy + a * width, x + a * width, rstd + a, gamma, b - a, width);
     }
 }
 

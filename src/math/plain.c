@@ -139,3 +139,35 @@ void pupil_plain_swiglu(double *y, const double *h, int64_t n, int64_t width)
             y[i * width + j] = g / (1 + exp(-g)) * h[(2 * i + 1) * width + j];
         }
 }
+
+void pupil_plain_rmsnorm(double *y, const double *x, const double *gamma, int64_t n, int64_t width, double eps)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double s = 0;
+        for (int64_t j = 0; j < width; j++) s += x[i * width + j] * x[i * width + j];
+        for (int64_t j = 0; j < width; j++) y[i * width + j] = x[i * width + j] / sqrt(s / (double)width + eps) * gamma[j];
+    }
+}
+
+void pupil_plain_attend(double *out, const double *q, int64_t ldq, const double *k, const double *v, int64_t ldkv, const pupil_spans *at,
+                        const pupil_heads *c)
+{
+    for (int64_t s = 0; s < at->n; s++)
+        for (int64_t h = 0; h < c->heads; h++)
+            for (int64_t i = 0; i < at->nq[s]; i++) {
+                int64_t seen = c->causal ? at->nk[s] - at->nq[s] + i + 1 : at->nk[s], r = at->q[s] + i;
+                int64_t key = at->k[s] * ldkv + h * c->kv_heads / c->heads * c->hd;
+                plain_query(out + (r * c->heads + h) * c->hd, q + r * ldq + h * c->hd, k + key, v + key, seen, c->hd, ldkv);
+            }
+}
+
+void pupil_plain_rope_halves(double *x, int64_t ld, const double *angle, const int32_t *at, int64_t rows, int64_t heads, int64_t hd)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < heads * hd / 2; i++) {
+            int64_t half = hd / 2, d = i % half;
+            double *p = x + r * ld + i / half * hd + d, a = p[0], b = p[half], t = angle[at[r] * half + d];
+            p[0] = a * cos(t) - b * sin(t);
+            p[half] = b * cos(t) + a * sin(t);
+        }
+}

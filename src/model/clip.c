@@ -143,6 +143,7 @@ void pupil_clip_free(pupil_clip **c)
 }
 
 int64_t pupil_arch_patches(const pupil_arch *a) { return clip_patches(a); }
+int64_t pupil_arch_tokens(const pupil_arch *a) { return clip_tokens(a); }
 const pupil_arch *pupil_clip_arch(const pupil_clip *c) { return &c->arch; }
 pupil_table *pupil_clip_table(pupil_clip *c) { return &c->table; }
 double pupil_clip_scale(const pupil_clip *c, pupil_weights *w) { return exp((double)*weights_span(w, c->scale, 1)); }

@@ -180,3 +180,16 @@ void pupil_text_backward(const pupil_clip *c, const float *params, pupil_acts *a
         tower_backward(&c->text, params, &t->t, &s->text, &(packing){t->cu, t->pool, t->n}, s->dpool, grads, PUPIL_MAX(to - 1, (int64_t)0));
     if (to == 0) pupil_embed_backward(grads + c->t_table, grads + c->t_stem.at + c->t_pos, s->text.dx, a->ids, t->cu, t->n, width);
 }
+
+/* ---- token features ------------------------------------------------------------------------------- */
+static void tokens(const tower *t, const side *s, float *out)
+{
+    int64_t width = t->width;
+    float *ones = pupil_alloc((size_t)(2 * width) * sizeof *ones), *zeros = ones + width;
+    for (int64_t j = 0; j < width; j++) ones[j] = 1;
+    pupil_layernorm_forward(out, NULL, NULL, s->t.block[t->layers - 1].x, ones, zeros, s->cu[s->n], width, t->eps);
+    pupil_free(&ones);
+}
+
+void pupil_image_tokens(const pupil_clip *c, const pupil_acts *a, float *out) { tokens(&c->image, &a->image, out); }
+void pupil_text_tokens(const pupil_clip *c, const pupil_acts *a, float *out) { tokens(&c->text, &a->text, out); }

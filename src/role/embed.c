@@ -11,6 +11,7 @@ typedef struct {
     const int64_t *sample;    /* pictures or captions ... */
     const char *const *text;  /* ... or texts */
     bool pictures;
+    pupil_tokens *tokens;     /* wanted are token features, laid out already; or embeddings, where this is NULL */
 } request;
 
 /* An embedding that is not finite ends the run or becomes zeros, as data.on_error says. */
@@ -27,6 +28,21 @@ static int judge(const request *q, int64_t at, int64_t n, float *out)
     return 0;
 }
 
+/* Token features of the run that `a` has just seen. What is not finite becomes zeros where judge() let it pass. */
+static void keep_tokens(const request *q, const pupil_acts *a, int64_t at, int64_t n)
+{
+    pupil_tokens *t = q->tokens;
+    int64_t rows = t->first[at + n] - t->first[at];
+    float *x = pupil_alloc((size_t)(rows * t->width) * sizeof *x);
+    if (q->pictures) pupil_image_tokens(q->e->clip, a, x);
+    else pupil_text_tokens(q->e->clip, a, x);
+    for (int64_t r = 0; r < rows; r++) {
+        uint16_t *to = t->f16 + (t->first[at] + r) * t->width;
+        if (pupil_f16_pack(to, x + r * t->width, t->width) < t->width) memset(to, 0, (size_t)t->width * sizeof *to);
+    }
+    pupil_free(&x);
+}
+
 static int one_run(const request *q, batch *b, pupil_acts *a, pupil_scratch *s, int64_t at, int64_t n, float *out)
 {
     const pupil_arch *arch = pupil_clip_arch(q->e->clip);
@@ -37,7 +53,9 @@ static int one_run(const request *q, batch *b, pupil_acts *a, pupil_scratch *s, 
         pupil_image_forward(q->e->clip, q->e->weights, a, s, b->images, n, out);
     else
         pupil_text_forward(q->e->clip, q->e->weights, a, s, b->ids, b->cu, n, out);
-    return judge(q, at, n, out);
+    PUPIL_TRY(judge(q, at, n, out));
+    if (q->tokens) keep_tokens(q, a, at, n);
+    return 0;
 }
 
 static int all_runs(const request *q, int64_t n, float *ret)
@@ -53,9 +71,10 @@ static int all_runs(const request *q, int64_t n, float *ret)
     pupil_scratch *s = pupil_scratch_new(q->e->clip, run);
     double since = pupil_now();
     char eta[32];
+    float *unwanted = q->tokens ? pupil_alloc((size_t)(run * dim) * sizeof *unwanted) : NULL;
     for (int64_t k = first; k < end && r == 0; k++) {
         r = pupil_signal_seen() ? pupil_fail(PUPIL_ESTOP, "stopped by signal %d during the evaluation", pupil_signal_seen())
-                                : one_run(q, &b, a, s, k * run, PUPIL_MIN(run, n - k * run), ret + k * run * dim);
+                                : one_run(q, &b, a, s, k * run, PUPIL_MIN(run, n - k * run), unwanted ? unwanted : ret + k * run * dim);
         double left = (pupil_now() - since) / (double)(k + 1 - first) * (double)(end - k - 1);
         pupil_progress(false, "evaluate  %s: %s %lld/%lld   ETA %s", q->e->name, q->pictures ? "pictures" : "texts",
                        (long long)((k + 1 - first) * run), (long long)((end - first) * run), pupil_duration(left, eta));
@@ -63,28 +82,65 @@ static int all_runs(const request *q, int64_t n, float *ret)
     batch_free(&b);
     pupil_acts_free(&a);
     pupil_scratch_free(&s);
+    pupil_free(&unwanted);
     PUPIL_TRY(pupil_agree(c, r));
     size_t *at = pupil_alloc((size_t)(size + 1) * sizeof *at);
-    for (int p = 0; p <= size; p++)
-        at[p] = (size_t)PUPIL_MIN(n, pupil_slot_first(runs, size, p) * run) * (size_t)dim * sizeof(float);
-    r = pupil_gather_ranges(c, ret, at);
+    for (int p = 0; p <= size; p++) {
+        size_t items = (size_t)PUPIL_MIN(n, pupil_slot_first(runs, size, p) * run);
+        at[p] = q->tokens ? (size_t)(q->tokens->first[items] * q->tokens->width) * sizeof(uint16_t) : items * (size_t)dim * sizeof(float);
+    }
+    r = pupil_gather_ranges(c, q->tokens ? (void *)q->tokens->f16 : (void *)ret, at);
     pupil_free(&at);
     return r;
 }
 
 int embed_images(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, float *ret)
 {
-    return all_runs(&(request){j, e, split, sample, NULL, true}, n, ret);
+    return all_runs(&(request){j, e, split, sample, NULL, true, NULL}, n, ret);
 }
 
 int embed_captions(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, float *ret)
 {
-    return all_runs(&(request){j, e, split, sample, NULL, false}, n, ret);
+    return all_runs(&(request){j, e, split, sample, NULL, false, NULL}, n, ret);
 }
 
 int embed_texts(job *j, const embedder *e, const char *const *text, int64_t n, float *ret)
 {
-    return all_runs(&(request){j, e, PUPIL_TEST, NULL, text, false}, n, ret);
+    return all_runs(&(request){j, e, PUPIL_TEST, NULL, text, false, NULL}, n, ret);
+}
+
+static int all_tokens(request *q, int64_t n, double *room, pupil_tokens *ret)
+{
+    char want[32], have[32];
+    double bytes = (double)ret->first[n] * (double)ret->width * sizeof *ret->f16;
+    if (bytes > *room)
+        return pupil_fail(PUPIL_EUSER, "token features of %lld %s of %s take %s, and eval.token_gib leaves %s; allow more, or lower eval.vqa.train_questions",
+                          (long long)n, q->pictures ? "pictures" : "questions", q->e->name, pupil_bytes_text(bytes, want), pupil_bytes_text(*room, have));
+    *room -= bytes;
+    q->tokens = ret;
+    ret->n = n;
+    ret->f16 = pupil_alloc((size_t)(ret->first[n] * ret->width) * sizeof *ret->f16);
+    return all_runs(q, n, NULL);
+}
+
+int embed_image_tokens(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, double *room, pupil_tokens *ret)
+{
+    const pupil_arch *a = pupil_clip_arch(e->clip);
+    ret->width = a->image.width;
+    ret->first = pupil_alloc((size_t)(n + 1) * sizeof *ret->first);
+    for (int64_t i = 0; i < n; i++) ret->first[i + 1] = ret->first[i] + pupil_arch_tokens(a);
+    return all_tokens(&(request){j, e, split, sample, NULL, true, NULL}, n, room, ret);
+}
+
+int embed_text_tokens(job *j, const embedder *e, const char *const *text, int64_t n, double *room, pupil_tokens *ret)
+{
+    const pupil_arch *a = pupil_clip_arch(e->clip);
+    int32_t *ids = pupil_alloc((size_t)a->context * sizeof *ids);
+    ret->width = a->text.width;
+    ret->first = pupil_alloc((size_t)(n + 1) * sizeof *ret->first);
+    for (int64_t i = 0; i < n; i++) ret->first[i + 1] = ret->first[i] + pupil_tokenizer_encode(e->tok, text[i], (int)a->context, ids);
+    pupil_free(&ids);
+    return all_tokens(&(request){j, e, PUPIL_TEST, NULL, text, false, NULL}, n, room, ret);
 }
 
 /* ids up to and including the first end token (the largest id, as CLIP marks it); all of them for a tower that sees its

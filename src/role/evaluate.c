@@ -310,6 +310,7 @@ static int score_all(evaluation *e, scored *s, bool student)
 {
     char *predictions = student ? pupil_join(e->j->conf->run.dir, "vqa_zero_shot_results.json") : NULL;
     int r = evaluation_probe(e, s, student);
+    if (r == 0) r = evaluation_heads(e, s, student, student);
     if (r == 0) r = score_ranked_answers(e, s, predictions);
     if (r == 0) r = score_classes(e, s);
     if (r == 0) r = evaluation_retrieve(e, s);
@@ -332,7 +333,7 @@ static int ask_teacher(evaluation *e, const job_teacher *t, scored *s)
     const char *name = s->m.name;
     scored_free(s);
     pupil_clip *clip = pupil_clip_new(&t->arch);
-    *s = (scored){.m = {clip, NULL, t->tok, name}};
+    *s = (scored){.m = {clip, NULL, t->tok, name}, .digest = t->digest, .tok_digest = t->tok_digest};
     int r = pupil_agree(j->world, pupil_model_dir_open(t->dir, clip, &s->m.weights));
     if (r == 0) r = score_all(e, s, false);
     if (r == 0 && job_leads(j)) r = remember_teacher(e, t, key, s);
@@ -438,19 +439,17 @@ static int score_teachers(evaluation *e, scored *student, pupil_buf *rows)
 static int write_all(evaluation *e, const scored *student, const pupil_buf *teachers)
 {
     job *j = e->j;
-    char weights[65], key[65], *path = pupil_join(j->conf->run.dir, "results.jsonl");
+    char key[65], *path = pupil_join(j->conf->run.dir, "results.jsonl");
     pupil_buf rows = {0};
     pupil_rows_json(&student->rows, "student", ",\n  ", &rows);
     if (teachers->len) pupil_buf_puts(&rows, rows.len ? teachers->s : teachers->s + 1);
     e->r.rows = rows.s;
-    int r = pupil_model_dir_digest(j->conf->run.dir, weights);
-    if (r == 0) {
-        evaluation_key(e, weights, j->tok_digest, "all", key);
-        pupil_rows known = {0};
-        if (student->rows.n && pupil_rows_read(path, key, &known) < 0)
-            r = pupil_rows_append(path, &(pupil_rows_about){"student", weights, e->test_digest, "test", key, e->seed}, &student->rows);
-        pupil_rows_free(&known);
-    }
+    int r = 0;
+    evaluation_key(e, student->digest, j->tok_digest, "all", key);
+    pupil_rows known = {0};
+    if (student->rows.n && pupil_rows_read(path, key, &known) < 0)
+        r = pupil_rows_append(path, &(pupil_rows_about){"student", student->digest, e->test_digest, "test", key, e->seed}, &student->rows);
+    pupil_rows_free(&known);
     if (r == 0) r = results_write(j, &e->r);
     results_say(&e->r);
     pupil_buf_free(&rows);
@@ -461,9 +460,12 @@ static int write_all(evaluation *e, const scored *student, const pupil_buf *teac
 int evaluate(job *j, const pupil_clip *student, pupil_weights *weights)
 {
     evaluation e = {.j = j};
-    scored s = {.m = {student, weights, j->tok, "student"}};
+    char digest[65] = "";
+    scored s = {.m = {student, weights, j->tok, "student"}, .digest = digest, .tok_digest = j->tok_digest};
     pupil_buf teachers = {0};
-    int r = evaluation_open(&e);
+    int r = pupil_agree(j->world, job_leads(j) ? pupil_model_dir_digest(j->conf->run.dir, digest) : 0);
+    if (r == 0) r = pupil_bcast(j->world, digest, sizeof digest, 0);
+    if (r == 0) r = evaluation_open(&e);
     if (r == 0) r = score_all(&e, &s, true);
     if (r == 0) r = score_teachers(&e, &s, &teachers);
     if (r == 0 && job_leads(j) && e.n_pairs && j->conf->eval.pixel_baseline) {

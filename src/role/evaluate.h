@@ -31,6 +31,7 @@ typedef struct {
 /* One model while it is scored. Embeddings are NULL until they are wanted. */
 typedef struct {
     embedder m;
+    const char *digest, *tok_digest; /* of its weights and its tokenizer */
     float *image[2], *question[2]; /* of the question sets */
     struct {
         float *image, *text; /* of held-out pairs, first captions */
@@ -48,6 +49,8 @@ void evaluation_close(evaluation *e);
 int evaluation_embed(evaluation *e, scored *s, pupil_split split); /* pictures that are asked about */
 int evaluation_embed_pairs(evaluation *e, scored *s);
 int evaluation_probe(evaluation *e, scored *s, bool baselines);    /* rows vqa.*; answers in e->r.who */
+/* heads.c: rows vqa.reader, vqa.fusion and, with the baselines, vqa.reader.question_only; the student's answers in the run directory. */
+int evaluation_heads(evaluation *e, scored *s, bool baselines, bool student);
 int evaluation_retrieve(evaluation *e, scored *s);                 /* rows retrieval.square; e->r.rank */
 /* Digest of all that rows of `part` depend on. */
 void evaluation_key(const evaluation *e, const char *weights, const char *tokenizer, const char *part, char hex[65]);

@@ -3,6 +3,7 @@
 #define PUPIL_ROLE_JOB_H
 
 #include "pupil/data.h"
+#include "pupil/eval.h"
 #include "pupil/loss.h"
 #include "pupil/model.h"
 #include "pupil/role.h"
@@ -194,6 +195,10 @@ typedef struct {
 int embed_images(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, float *ret);
 int embed_texts(job *j, const embedder *e, const char *const *text, int64_t n, float *ret);
 int embed_captions(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, float *ret);
+/* Token features of the same, an item each, on all ranks: of pictures pupil_arch_tokens() rows, of texts one row an id. Their
+ * bytes are taken from *room first; PUPIL_EUSER where they do not fit. */
+int embed_image_tokens(job *j, const embedder *e, pupil_split split, const int64_t *sample, int64_t n, double *room, pupil_tokens *ret);
+int embed_text_tokens(job *j, const embedder *e, const char *const *text, int64_t n, double *room, pupil_tokens *ret);
 
 /* ---- evaluate.c ---- */
 int evaluate(job *j, const pupil_clip *student, pupil_weights *weights);

@@ -26,7 +26,7 @@ static int model_open(job *j, model *m)
     PUPIL_TRY(pupil_agree(j->world, r));
     pupil_tokenizer_digest(m->tok, m->tok_digest);
     m->clip = pupil_clip_new(&m->arch);
-    m->s = (scored){.m = {m->clip, NULL, m->tok, m->dir}};
+    m->s = (scored){.m = {m->clip, NULL, m->tok, m->dir}, .digest = m->digest, .tok_digest = m->tok_digest};
     return pupil_agree(j->world, pupil_model_dir_open(m->dir, m->clip, &m->s.m.weights));
 }
 
@@ -62,6 +62,7 @@ static int score_questions(evaluation *e, model *m)
     char *name = file_name(m->dir, "vqa_zero_shot"), *path = pupil_join(e->j->conf->run.dir, name);
     int r = evaluation_probe(e, &m->s, true);
     if (r == 0) r = pupil_agree(e->j->world, write_probe(e, m));
+    if (r == 0) r = evaluation_heads(e, &m->s, true, false);
     if (r == 0) r = score_ranked_answers(e, &m->s, path);
     evaluation_forget(e);
     pupil_free(&name);

@@ -1,0 +1,279 @@
+/* The heads on token features: the gradient of every tensor against differences, that rows see only what they may, and that
+ * decoding over a cache gives what whole passes give. */
+#include "../proof.h"
+
+#include "fusion.h"
+#include "reader.h"
+
+/* Random token features of n things with `rows` rows each. */
+static uint16_t *features(uint64_t seed, int64_t count)
+{
+    double *x = normals(seed, count, 0, 1);
+    float *f = to_floats(x, count);
+    uint16_t *half = pupil_alloc((size_t)count * sizeof *half);
+    assert_int_equal(pupil_f16_pack(half, f, count), count);
+    DROP(x, f);
+    return half;
+}
+
+/* Parameters of a table, drawn anew and larger than training begins with, so that every part matters. */
+static float *parameters(const pupil_table *t)
+{
+    float *p = floats(t->total);
+    pupil_table_init(t, 7, p);
+    for (int64_t k = 0; k < t->n; k++) {
+        pupil_rng r = pupil_rng_at(11, PUPIL_STREAM_TEST, (uint64_t)k);
+        for (int64_t i = 0; i < t->t[k].count; i++) p[t->t[k].offset + i] += (float)(0.15 * pupil_rng_normal(&r));
+    }
+    return p;
+}
+
+/* Along a random direction of each tensor: (f(p + h u) - f(p - h u)) / 2h against grad . u. */
+static void directions(const char *what, const pupil_table *t, float *p, const float *grad, double (*value)(void *, const float *), void *ctx)
+{
+    for (int64_t k = 0; k < t->n; k++)
+        for (int draw = 0; draw < 2; draw++) {
+            const pupil_tensor *x = &t->t[k];
+            double h = 2e-3, want = 0, norm = 0, g2 = 0, *u = normals((uint64_t)(100 + 2 * k + draw), x->count, 0, 1);
+            float *keep = floats(x->count), *at = p + x->offset;
+            memcpy(keep, at, (size_t)x->count * sizeof *keep);
+            for (int64_t i = 0; i < x->count; i++) norm += u[i] * u[i];
+            for (int64_t i = 0; i < x->count; i++) {
+                u[i] /= sqrt(norm);
+                want += u[i] * (double)grad[x->offset + i];
+                g2 += (double)grad[x->offset + i] * (double)grad[x->offset + i];
+            }
+            double f[2];
+            for (int s = 0; s < 2; s++) {
+                for (int64_t i = 0; i < x->count; i++) at[i] = keep[i] + (float)((s ? h : -h) * u[i]);
+                f[s] = value(ctx, p);
+            }
+            memcpy(at, keep, (size_t)x->count * sizeof *keep);
+            double got = (f[1] - f[0]) / (2 * h);
+            CHECK(g2 > 0, "%s %s: its gradient is zero", what, x->name);
+            CHECK(fabs(got - want) <= 2e-3 + 5e-3 * sqrt(g2), "%s %s: differences give %.6f, the gradient %.6f (norm %.4f)", what, x->name, got, want,
+                  sqrt(g2));
+            DROP(u, keep);
+        }
+}
+
+/* ---- the reader ----------------------------------------------------------------------------------- */
+enum { IMAGE_ROWS = 5, IMAGE_WIDTH = 10, VOCAB = 23, TEXTS = 4 };
+typedef struct {
+    pupil_reader *r;
+    uint16_t *image;
+    int32_t ids[TEXTS][9];
+    pupil_reading item[TEXTS];
+} reading;
+
+static void reading_new(reading *k, bool sees)
+{
+    static const int32_t n[TEXTS] = {6, 9, 3, 7}, given[TEXTS] = {3, 1, 2, 6};
+    *k = (reading){.image = features(5, TEXTS * IMAGE_ROWS * IMAGE_WIDTH)};
+    k->r = pupil_reader_new(&(pupil_reader_arch){sees ? IMAGE_WIDTH : 0, VOCAB, IMAGE_ROWS + 24, 16, 3, 4, 2, pupil_reader_mlp(16)});
+    for (int i = 0; i < TEXTS; i++) {
+        for (int j = 0; j < n[i]; j++) k->ids[i][j] = (int32_t)(pupil_rng_u64(3, PUPIL_STREAM_TEST, (uint64_t)(10 * i + j)) % VOCAB);
+        k->item[i] = (pupil_reading){k->image + i * IMAGE_ROWS * IMAGE_WIDTH, IMAGE_ROWS, k->ids[i], n[i], given[i]};
+    }
+}
+
+static void reading_free(reading *k)
+{
+    pupil_reader_free(&k->r);
+    pupil_free(&k->image);
+}
+
+static double reading_value(void *ctx, const float *params)
+{
+    reading *k = ctx;
+    float *g = floats(pupil_reader_table(k->r)->total);
+    double loss = pupil_reader_gradient(k->r, params, k->item, TEXTS, 0.5, g);
+    pupil_free(&g);
+    return loss;
+}
+
+static void reader_gradient(void **state)
+{
+    (void)state;
+    for (int sees = 0; sees < 2; sees++) {
+        reading k;
+        reading_new(&k, sees);
+        const pupil_table *t = pupil_reader_table(k.r);
+        float *p = parameters(t), *g = floats(t->total), *twice = floats(t->total);
+        double loss = pupil_reader_gradient(k.r, p, k.item, TEXTS, 0.5, g);
+        assert_true(loss > 1 && loss < 200);
+        directions(sees ? "reader" : "blind reader", t, p, g, reading_value, &k);
+        for (int i = 0; i < 2; i++) pupil_reader_gradient(k.r, p, k.item, TEXTS, 0.5, twice);
+        for (int64_t i = 0; i < t->total; i++) assert_true(fabsf(twice[i] - 2 * g[i]) <= 1e-5f + 1e-5f * fabsf(g[i]));
+        DROP(p, g, twice);
+        reading_free(&k);
+    }
+}
+
+/* Logits of the last row of ids[0..n-1] behind a picture, by a whole pass. */
+static float *whole_pass(reading *k, const float *p, int i, const int32_t *ids, int32_t n)
+{
+    reader_batch b;
+    reader_end e;
+    pupil_reading one = k->item[i];
+    one.ids = ids, one.n = n + 1, one.given = n;
+    arena_reset(&k->r->memory);
+    reader_pack(k->r, p, &one, 1, true, &b);
+    reader_forward(k->r, p, &b, NULL, NULL, NULL, &e);
+    assert_int_equal(b.tails, 1);
+    float *z = floats(VOCAB);
+    memcpy(z, e.z, VOCAB * sizeof *z);
+    return z;
+}
+
+/* Ids that decoding gives are those of a whole pass for each further id, whatever the texts beside it. */
+static void reader_cache(void **state)
+{
+    enum { MOST = 12, STOP = 4 };
+    (void)state;
+    int said = 0, stopped = 0;
+    for (int sees = 0; sees < 2; sees++) {
+        reading k;
+        reading_new(&k, sees);
+        float *p = parameters(pupil_reader_table(k.r));
+        int32_t ids[TEXTS * MOST], n[TEXTS];
+        pupil_reader_continue(k.r, p, k.item, TEXTS, STOP, MOST, ids, n);
+        for (int i = 0; i < TEXTS; i++) {
+            int32_t text[9 + MOST + 1], have = k.item[i].given;
+            memcpy(text, k.item[i].ids, (size_t)have * sizeof *text);
+            for (int j = 0; j <= n[i] && j < MOST; j++) {
+                float *z = whole_pass(&k, p, i, text, have);
+                int32_t best = 0;
+                for (int32_t v = 1; v < VOCAB; v++)
+                    if (z[v] > z[best]) best = v;
+                assert_int_equal(best, j < n[i] ? ids[i * MOST + j] : STOP);
+                text[have++] = best;
+                pupil_free(&z);
+            }
+            said += n[i];
+            stopped += n[i] < MOST;
+        }
+        pupil_free(&p);
+        reading_free(&k);
+    }
+    assert_true(said > 20 && stopped >= 1);
+}
+
+/* What stands behind a row does not reach it; what stands before does; another text never does. */
+static void reader_causal(void **state)
+{
+    (void)state;
+    reading k;
+    reading_new(&k, true);
+    float *p = parameters(pupil_reader_table(k.r));
+    double each[TEXTS];
+    float *g = floats(pupil_reader_table(k.r)->total);
+    for (int i = 0; i < TEXTS; i++) each[i] = pupil_reader_gradient(k.r, p, &k.item[i], 1, 1, g);
+    double all = pupil_reader_gradient(k.r, p, k.item, TEXTS, 1, g);
+    assert_true(fabs(all - each[0] - each[1] - each[2] - each[3]) < 1e-4);
+    /* the first id to be said is scored alike, whatever comes after it */
+    pupil_reading shorter = k.item[1], longer = k.item[1];
+    shorter.n = 2;
+    int32_t other[9];
+    memcpy(other, k.ids[1], sizeof other);
+    double first = pupil_reader_gradient(k.r, p, &shorter, 1, 1, g), rest = each[1];
+    other[8] = (other[8] + 1) % VOCAB;
+    longer.ids = other;
+    double changed = pupil_reader_gradient(k.r, p, &longer, 1, 1, g);
+    longer.n = 8;
+    double without = pupil_reader_gradient(k.r, p, &longer, 1, 1, g);
+    longer.ids = k.ids[1];
+    assert_true(fabs(without - pupil_reader_gradient(k.r, p, &longer, 1, 1, g)) < 1e-6);
+    assert_true(first < rest && fabs(changed - rest) > 1e-3);
+    /* the picture does reach it */
+    k.image[IMAGE_ROWS * IMAGE_WIDTH + 3] ^= 0x8000;
+    assert_true(fabs(pupil_reader_gradient(k.r, p, &k.item[1], 1, 1, g) - rest) > 1e-4);
+    DROP(p, g);
+    reading_free(&k);
+}
+
+/* ---- the fusion head ------------------------------------------------------------------------------ */
+enum { TEXT_WIDTH = 6, ANSWERS = 5 };
+typedef struct {
+    pupil_fusion *f;
+    uint16_t *image, *text;
+    float target[TEXTS][ANSWERS];
+    pupil_fusing item[TEXTS];
+} fusing;
+
+static void fusing_new(fusing *k)
+{
+    static const int64_t rows[TEXTS] = {3, 7, 2, 4};
+    *k = (fusing){.image = features(5, TEXTS * IMAGE_ROWS * IMAGE_WIDTH), .text = features(6, 16 * TEXT_WIDTH)};
+    k->f = pupil_fusion_new(&(pupil_fusion_arch){IMAGE_WIDTH, TEXT_WIDTH, 12, 2, 3, 20, ANSWERS});
+    for (int64_t i = 0, at = 0; i < TEXTS; at += rows[i++]) {
+        k->target[i][i] = 0.9f;
+        k->target[i][(i + 2) % ANSWERS] = 0.3f;
+        k->item[i] = (pupil_fusing){k->image + i * IMAGE_ROWS * IMAGE_WIDTH, k->text + at * TEXT_WIDTH, IMAGE_ROWS, rows[i], k->target[i]};
+    }
+}
+
+static void fusing_free(fusing *k)
+{
+    pupil_fusion_free(&k->f);
+    pupil_free(&k->image);
+    pupil_free(&k->text);
+}
+
+static double fusing_value(void *ctx, const float *params)
+{
+    fusing *k = ctx;
+    float *g = floats(pupil_fusion_table(k->f)->total);
+    double loss = pupil_fusion_gradient(k->f, params, k->item, TEXTS, 0.25, g);
+    pupil_free(&g);
+    return loss;
+}
+
+static void fusion_gradient(void **state)
+{
+    (void)state;
+    fusing k;
+    fusing_new(&k);
+    const pupil_table *t = pupil_fusion_table(k.f);
+    float *p = parameters(t), *g = floats(t->total);
+    pupil_fusion_gradient(k.f, p, k.item, TEXTS, 0.25, g);
+    directions("fusion", t, p, g, fusing_value, &k);
+    DROP(p, g);
+    fusing_free(&k);
+}
+
+/* A question's logits are its own: the same alone and in company; picture and question both reach them. */
+static void fusion_apart(void **state)
+{
+    (void)state;
+    fusing k;
+    fusing_new(&k);
+    float *p = parameters(pupil_fusion_table(k.f)), all[TEXTS * ANSWERS];
+    fusion_batch b;
+    fusion_forward(k.f, p, k.item, TEXTS, &b);
+    memcpy(all, b.z, sizeof all);
+    for (int i = 0; i < TEXTS; i++) {
+        fusion_forward(k.f, p, &k.item[i], 1, &b);
+        for (int a = 0; a < ANSWERS; a++) assert_true(fabsf(b.z[a] - all[i * ANSWERS + a]) < 1e-4f);
+    }
+    int32_t answer[TEXTS];
+    pupil_fusion_answer(k.f, p, k.item, TEXTS, answer);
+    for (int i = 0; i < TEXTS; i++)
+        for (int a = 0; a < ANSWERS; a++) assert_true(all[i * ANSWERS + a] <= all[i * ANSWERS + answer[i]]);
+    for (int part = 0; part < 2; part++) {
+        (part ? k.text : k.image)[1] ^= 0x8000;
+        fusion_forward(k.f, p, &k.item[0], 1, &b);
+        float moved = 0;
+        for (int a = 0; a < ANSWERS; a++) moved = fmaxf(moved, fabsf(b.z[a] - all[a]));
+        assert_true(moved > 1e-4f);
+    }
+    pupil_free(&p);
+    fusing_free(&k);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reader_gradient), cmocka_unit_test(reader_cache), cmocka_unit_test(reader_causal),
+                                       cmocka_unit_test(fusion_gradient), cmocka_unit_test(fusion_apart)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

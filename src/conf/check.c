@@ -379,6 +379,23 @@ static void check_more_teachers(check *k)
     }
 }
 
+/* ---- heads of the evaluation -------------------------------------------------------------------- */
+static void check_heads(check *k)
+{
+    const pupil_conf_eval *c = &k->c->eval;
+    const pupil_conf_head *head[] = {&c->reader, &c->fusion};
+    static const char *const who[] = {"eval.reader", "eval.fusion"};
+    for (int i = 0; i < 2; i++) {
+        const pupil_conf_head *h = head[i];
+        if (h->enable && !c->vqa) wrong(k, of(who[i], ".enable").s, "eval.vqa.enable", "true, but eval.vqa.enable is false, expected questions to train it on");
+        if (h->heads <= 0 || refused(k, of(who[i], ".").s)) continue;
+        if (h->width % (2 * h->heads))
+            wrong(k, of(who[i], ".heads").s, of(who[i], ".width").s, "%lld, expected heads of an even width, all of them %lld wide", (long long)h->heads, (long long)h->width);
+        if (i == 0 && h->heads % PUPIL_MAX(h->kv_heads, (int64_t)1))
+            wrong(k, "eval.reader.kv_heads", "eval.reader.heads", "%lld, expected a divisor of eval.reader.heads = %lld", (long long)h->kv_heads, (long long)h->heads);
+    }
+}
+
 /* ---- what a cluster is asked for ---------------------------------------------------------------- */
 /* Words of a job script are one line each: a newline would begin another one. */
 static bool one_line(const char *s)
@@ -431,6 +448,7 @@ void conf_check(const pupil_conf *c, const place *at, problems *p)
     check_slurm(&k);
     check_roles(&k);
     check_more_teachers(&k);
+    check_heads(&k);
     check_data(&k);
     if (described(&k, "student.model.") || begins_with_a_model(&c->student)) {
         check_start(&k);

@@ -373,6 +373,18 @@ static int open_questions(evaluation *e)
     return r < 0 ? r : open_list(e);
 }
 
+/* answers.txt: what heads choose from, the answer of output k in line k. */
+static int write_list(const evaluation *e)
+{
+    pupil_buf b = {0};
+    char *path = pupil_join(e->j->conf->run.dir, "answers.txt");
+    for (int k = 0; k < e->list.n; k++) pupil_buf_printf(&b, "%s\n", e->list.answer[k]);
+    int r = pupil_write_file(path, b.s, b.len);
+    pupil_free(&path);
+    pupil_buf_free(&b);
+    return r;
+}
+
 static void open_pairs(evaluation *e)
 {
     const pupil_conf_eval *c = &e->j->conf->eval;
@@ -390,6 +402,7 @@ int evaluation_open(evaluation *e)
     if (r == 0) r = score_classes_open(e);
     if (r == 0 && job_leads(e->j) && pupil_dataset_count(e->j->data, PUPIL_TEST))
         r = pupil_dataset_digest(e->j->data, PUPIL_TEST, e->test_digest);
+    if (r == 0 && job_leads(e->j) && e->r.test) r = write_list(e);
     PUPIL_TRY(pupil_agree(e->j->world, r));
     PUPIL_TRY(pupil_bcast(e->j->world, e->test_digest, sizeof e->test_digest, 0));
     open_pairs(e);
@@ -411,6 +424,7 @@ void evaluation_close(evaluation *e)
     evaluation_forget(e);
     for (int s = 0; s < 2; s++) asked_free(&e->q[s]);
     score_classes_close(&e->classes);
+    for (int k = 0; k < 2; k++) pupil_buf_free(&e->r.head[k]);
     pupil_answers_free(&e->list);
     pupil_free(&e->target);
     pupil_free(&e->pair);
@@ -429,6 +443,7 @@ static int score_teachers(evaluation *e, scored *student, pupil_buf *rows)
         else if (t->imported)
             pupil_info("%s  its embeddings were imported, so it is not scored here (give its folder, too, to have it scored)", e->name[k]);
         if (r == 0 && t->there) score_against(e, student, &s, e->name[k]);
+        results_note_heads(&e->r, e->name[k], &s.rows);
         if (s.rows.n) pupil_buf_puts(rows, ",\n  ");
         pupil_rows_json(&s.rows, e->name[k], ",\n  ", rows);
         scored_free(&s);
@@ -467,6 +482,7 @@ int evaluate(job *j, const pupil_clip *student, pupil_weights *weights)
     if (r == 0) r = pupil_bcast(j->world, digest, sizeof digest, 0);
     if (r == 0) r = evaluation_open(&e);
     if (r == 0) r = score_all(&e, &s, true);
+    if (r == 0) results_note_heads(&e.r, "student", &s.rows);
     if (r == 0) r = score_teachers(&e, &s, &teachers);
     if (r == 0 && job_leads(j) && e.n_pairs && j->conf->eval.pixel_baseline) {
         ranker *k = &e.r.rank[e.r.n_rank++];

@@ -44,12 +44,15 @@ typedef struct {
     int n_rank;
     int64_t pairs;
     const char *rows; /* JSON objects for a list, or NULL */
+    pupil_buf head[2]; /* what the reader and the fusion head of each model scored, for a person */
 } results;
 
 /* eval.json, vqa_results.json and samples/ in the run directory; one rank. */
 int results_write(const job *j, const results *r);
 /* Answers to the first n questions of a set in its official results format. */
 int results_predictions(const char *path, const pupil_vqa_set *set, char *const *answer, int64_t n);
+/* What the heads scored on a model, from its rows. */
+void results_note_heads(results *r, const char *name, const pupil_rows *rows);
 /* The lines a person reads at the end. */
 void results_say(const results *r);
 

@@ -7,7 +7,10 @@
 /* Shown elsewhere on the page. */
 static bool has_a_place(const char *protocol)
 {
-    return !strcmp(protocol, "retrieval.square") || (!strncmp(protocol, "vqa.", 4) && strcmp(protocol, "vqa.zero_shot") != 0);
+    static const char *const shown[] = {"retrieval.square", "vqa.probe", "vqa.question_only", "vqa.image_only", "vqa.pixels", "vqa.majority"};
+    for (int k = 0; k < PUPIL_COUNT(shown); k++)
+        if (!strcmp(protocol, shown[k])) return true;
+    return false;
 }
 
 static bool first_of(const report *r, int k, bool model_too, bool metric_too)

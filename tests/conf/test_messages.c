@@ -363,6 +363,14 @@ static void clusters(void **state)
          "f.yaml:3:30: slurm.teacher.partition: 'a b', expected a word\n"},
         {BASE "slurm: {lines: [\"a\\nb\"]}\n",
          "f.yaml:3:16: slurm.lines: entry 1 holds a control character, expected one line each\n"},
+        {BASE "eval: {reader: {enable: true, width: 60, heads: 4}}\n",
+         "f.yaml:3:49: eval.reader.heads: 4, expected heads of an even width, all of them 60 wide\n"},
+        {BASE "eval: {reader: {heads: 4, kv_heads: 3}}\n",
+         "f.yaml:3:37: eval.reader.kv_heads: 3, expected a divisor of eval.reader.heads = 4\n"},
+        {BASE "eval: {fusion: true, vqa: false}\n",
+         "f.yaml:3:16: eval.fusion.enable: true, but eval.vqa.enable is false, expected questions to train it on\n"},
+        {BASE "eval: {fusion: {width: 100, heads: 3}}\n",
+         "f.yaml:3:36: eval.fusion.heads: 3, expected heads of an even width, all of them 100 wide\n"},
         {BASE "cache: {share: 2}\n", "f.yaml:3:16: cache.share: 2, expected 0, or run.mode: teach\n"},
     };
     (void)state;

@@ -261,12 +261,109 @@ static void normalize(void **state)
     }
 }
 
+static double rms_norm_value(void *p)
+{
+    work *k = p;
+    pupil_plain_rmsnorm(k->y, k->x, k->w, k->n, k->in, 1e-5);
+    return dot_of(k->y, k->c, k->n * k->in);
+}
+
+static void rms_norm(void **state)
+{
+    for (int i = 0; i < 5; i++) {
+        work k = {.n = odd[i], .in = odd[4 - i] + 1};
+        int64_t count = k.n * k.in;
+        k.x = normals(1, count, 0.3, 1), k.w = normals(2, k.in, 1, 0.3), k.c = normals(3, count, 0, 1), k.y = doubles(count);
+        float *x = to_floats(k.x, count), *w = to_floats(k.w, k.in), *dy = to_floats(k.c, count), *y = floats(count), *rstd = floats(k.n),
+              *dx = halves(count), *dw = halves(k.in);
+        pupil_rmsnorm_forward(y, rstd, x, w, k.n, k.in, 1e-5f);
+        rms_norm_value(&k);
+        CHECK(max_error(y, k.y, count) < 5e-6, "rms norm: error %.3g", max_error(y, k.y, count));
+        pupil_rmsnorm_backward(dx, dw, dy, x, rstd, w, k.n, k.in);
+        gradient("x", rms_norm_value, &k, k.x, dx, 0.5, count, 2e-6);
+        gradient("gamma", rms_norm_value, &k, k.w, dw, 0.5, k.in, 1e-5);
+        DROP(k.x, k.w, k.c, k.y, x, w, dy, y, rstd, dx, dw);
+    }
+}
+
+/* Queries of one stream about keys of another, rows of both laid with gaps and out of order. */
+enum { ASKED = 12, SEEN = 20, SEQUENCES = 3 };
+static const int32_t q_first[] = {7, 0, 3}, q_count[] = {4, 2, 1}, k_first[] = {0, 14, 6}, k_count[] = {6, 3, 8};
+typedef struct {
+    pupil_heads h;
+    double *q, *kv, *out, *c;
+} asking;
+
+static double attend_value(void *p)
+{
+    asking *k = p;
+    pupil_spans at = {q_first, q_count, k_first, k_count, SEQUENCES};
+    int64_t wq = k->h.heads * k->h.hd, wkv = k->h.kv_heads * k->h.hd;
+    pupil_plain_attend(k->out, k->q, wq, k->kv, k->kv + wkv, 2 * wkv, &at, &k->h);
+    return dot_of(k->out, k->c, ASKED * wq);
+}
+
+static void attend(void **state)
+{
+    static const pupil_heads shapes[] = {{4, 2, 6, true}, {4, 4, 5, false}, {6, 2, 8, false}, {3, 1, 4, true}};
+    for (int i = 0; i < PUPIL_COUNT(shapes); i++) {
+        asking k = {.h = shapes[i]};
+        int64_t wq = k.h.heads * k.h.hd, wkv = k.h.kv_heads * k.h.hd;
+        pupil_spans at = {q_first, q_count, k_first, k_count, SEQUENCES};
+        k.q = normals(1, ASKED * wq, 0, 1), k.kv = normals(2, SEEN * 2 * wkv, 0, 1), k.c = normals(3, ASKED * wq, 0, 1);
+        k.out = doubles(ASKED * wq);
+        float *q = to_floats(k.q, ASKED * wq), *kv = to_floats(k.kv, SEEN * 2 * wkv), *dout = to_floats(k.c, ASKED * wq), *out = floats(ASKED * wq);
+        float *dq = floats(ASKED * wq), *dkv = floats(SEEN * 2 * wkv);
+        attend_value(&k);
+        pupil_attend_forward(out, q, wq, kv, kv + wkv, 2 * wkv, &at, &k.h);
+        CHECK(max_error(out, k.out, ASKED * wq) < 5e-6, "attend %d: error %.3g", i, max_error(out, k.out, ASKED * wq));
+        pupil_attend_backward(dq, dkv, dkv + wkv, dout, q, wq, kv, kv + wkv, 2 * wkv, &at, &k.h);
+        for (int64_t r = 0; r < ASKED * wq; r++) gradient("q", attend_value, &k, k.q + r, dq + r, 0, 1, 1e-5);
+        for (int64_t r = 0; r < SEEN * 2 * wkv; r++) gradient("kv", attend_value, &k, k.kv + r, dkv + r, 0, 1, 1e-5);
+        DROP(k.q, k.kv, k.c, k.out, q, kv, dout, out, dq, dkv);
+    }
+}
+
+/* q, k and v alike and every row its own key: what packed self-attention gives. */
+static void attend_is_attention(void **state)
+{
+    enum { ROWS = 11, HEADS = 3, HD = 4, WIDTH = HEADS * HD };
+    static const int32_t cu[] = {0, 4, 11}, count[] = {4, 7};
+    double *x = normals(1, ROWS * 3 * WIDTH, 0, 1);
+    float *qkv = to_floats(x, ROWS * 3 * WIDTH), a[ROWS * WIDTH], b[ROWS * WIDTH];
+    for (int causal = 0; causal < 2; causal++) {
+        pupil_spans at = {cu, count, cu, count, 2};
+        pupil_attention_forward(a, qkv, cu, 2, HEADS, HD, causal, NULL);
+        pupil_attend_forward(b, qkv, 3 * WIDTH, qkv + WIDTH, qkv + 2 * WIDTH, 3 * WIDTH, &at, &(pupil_heads){HEADS, HEADS, HD, causal});
+        assert_memory_equal(a, b, sizeof a);
+    }
+    DROP(x, qkv);
+}
+
+static void rotary_halves(void **state)
+{
+    enum { ROWS = 7, HEADS = 3, HD = 8, LD = HEADS * HD + 5, PLACES = 6, COUNT = ROWS * LD };
+    static const int32_t at[ROWS] = {0, 1, 5, 5, 2, 0, 3};
+    double *x = normals(1, COUNT, 0, 1), *angle = normals(2, PLACES * HD / 2, 0, 3), *want = doubles(COUNT);
+    float *f = to_floats(x, COUNT), c[PLACES * HD / 2], s[PLACES * HD / 2];
+    for (int i = 0; i < PUPIL_COUNT(c); i++) c[i] = (float)cos(angle[i]), s[i] = (float)sin(angle[i]);
+    memcpy(want, x, COUNT * sizeof *x);
+    pupil_plain_rope_halves(want, LD, angle, at, ROWS, HEADS, HD);
+    pupil_rope_halves(f, LD, c, s, at, ROWS, HEADS, HD, false);
+    CHECK(max_error(f, want, COUNT) < 2e-6, "rope: error %.3g", max_error(f, want, COUNT));
+    assert_true(max_error(f, x, COUNT) > 1);
+    pupil_rope_halves(f, LD, c, s, at, ROWS, HEADS, HD, true);
+    CHECK(max_error(f, x, COUNT) < 2e-6, "turned back: error %.3g", max_error(f, x, COUNT));
+    DROP(x, angle, want, f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear),    cmocka_unit_test(activation), cmocka_unit_test(layer_norm),
         cmocka_unit_test(attention), cmocka_unit_test(normalize),  cmocka_unit_test(swiglu),
         cmocka_unit_test(pool_attention), cmocka_unit_test(rotary_positions),
+        cmocka_unit_test(rms_norm),  cmocka_unit_test(attend),     cmocka_unit_test(attend_is_attention), cmocka_unit_test(rotary_halves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

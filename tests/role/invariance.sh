@@ -1,17 +1,20 @@
 #!/bin/sh
 # The student's weights after 20 steps are the same bits for 1, 2, 3 and 4 ranks, split or chained, and when activations
-# are recomputed; and so is everything the evaluation says of them.
+# are recomputed; and so is everything the evaluation says of them,
+# heads that it trains on all ranks among it.
 set -eu
 here=$(dirname "$0")
 pupil=$PUPIL_BIN
 dir=$(mktemp -d "${TMPDIR:-/tmp}/pupil-invariance.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
+heads="--set eval.reader.enable=true --set eval.reader.width=16 --set eval.reader.heads=2 --set eval.reader.kv_heads=1 --set eval.reader.epochs=1
+  --set eval.reader.caption_epochs=1 --set eval.fusion.enable=true --set eval.fusion.width=16 --set eval.fusion.heads=2 --set eval.fusion.epochs=1"
 run() { # name ranks [--set ...]
   name=$1
   np=$2
   shift 2
   "$here/../mpirun.sh" "$np" "$pupil" run "$here/tiny.yaml" --set run.dir="$dir/$name" --set teacher.dir="$dir/$name/teacher" \
-    --set cache.dir="$dir/$name/cache" "$@" >"$dir/$name.log" 2>&1 || { cat "$dir/$name.log"; echo "run $name failed"; exit 1; }
+    --set cache.dir="$dir/$name/cache" $heads "$@" >"$dir/$name.log" 2>&1 || { cat "$dir/$name.log"; echo "run $name failed"; exit 1; }
 }
 sum() {
   [ -s "$dir/$1/$2" ] || { echo "missing: $1/$2" >&2; exit 1; }
@@ -26,7 +29,8 @@ run four-chained 4 --set run.mode=chained
 run recompute 2 --set student.train.recompute=true
 bad=0
 for name in two-split three-split four-split two-chained four-chained recompute; do
-  for file in teacher/model.safetensors model.safetensors eval.json results.jsonl vqa_zero_shot_results.json; do
+  for file in teacher/model.safetensors model.safetensors eval.json results.jsonl vqa_zero_shot_results.json \
+    vqa_reader_results.json vqa_reader_question_only_results.json vqa_fusion_results.json; do
     want=$(sum one $file)
     have=$(sum "$name" $file)
     if [ "$want" = "$have" ]; then

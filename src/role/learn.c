@@ -36,7 +36,7 @@ static void learner_new(learner *s, job *j, const lesson *l)
     pupil_optim_ranges(s->total, size, s->range);
     s->run = pupil_alloc((size_t)l->table->n * sizeof *s->run);
     for (int64_t i = 0; i < l->table->n; i++)
-        s->run[i] = (pupil_decay_run){.offset = l->table->t[i].offset, .count = l->table->t[i].count, .decay = l->table->t[i].decay, .lr = 1};
+        s->run[i] = (pupil_decay_run){.offset = l->table->t[i].offset, .count = l->table->t[i].count, .decay = l->table->t[i].decay};
 }
 
 static void learner_free(learner *s)

@@ -210,6 +210,12 @@ bool pupil_floats_finite(const float *x, int64_t n);
 int64_t pupil_plain_f16_pack(uint16_t *dst, const float *src, int64_t n);
 bool pupil_plain_f16_unpack(float *dst, const uint16_t *src, int64_t n);
 
+/* ---- ranks ---------------------------------------------------------------------------------------- */
+/** How sums and gathers of long vectors travel. node: ranks of a node read each other's vectors where they lie, in shared
+ *  memory, and what goes to other nodes has been added up before; messages: every rank sends to every rank; auto: node, if
+ *  all ranks have shared memory. The order of additions is the same. */
+typedef enum { PUPIL_REDUCE_AUTO, PUPIL_REDUCE_NODE, PUPIL_REDUCE_MESSAGES } pupil_reduce;
+
 /* ---- signals ------------------------------------------------------------------------------------ */
 /** From now on USR1 and TERM (and INT) set a flag instead of ending the program. */
 void pupil_signals_catch(void);

@@ -185,6 +185,7 @@ typedef struct {
 
 typedef struct {
     int64_t total, teacher, threads; /* 0: auto */
+    pupil_reduce reduce;
     double timeout;                  /* seconds any wait may take before the run ends with a message */
 } pupil_conf_ranks;
 

@@ -66,7 +66,10 @@ int64_t pupil_slot_first(int64_t slots, int size, int rank);
 
 /** The sum over all slots of a vector of n floats, in the fixed binary tree over slots (a power of two). */
 typedef struct pupil_slot_sum pupil_slot_sum;
-pupil_slot_sum *pupil_slot_sum_new(pupil_comm *c, int64_t slots, int64_t n);
+/** Collective over c. */
+int pupil_slot_sum_new(pupil_comm *c, pupil_reduce how, int64_t slots, int64_t n, pupil_slot_sum **ret);
+/** Nodes within which vectors are shared; as many as ranks: none is. Not collective. */
+int pupil_slot_sum_nodes(const pupil_slot_sum *s);
 void pupil_slot_sum_free(pupil_slot_sum **s);
 /** A zeroed vector for this rank's next slot (in order); fill it, then call pupil_slot_sum_end(). */
 float *pupil_slot_sum_begin(pupil_slot_sum *s);
@@ -74,6 +77,20 @@ void pupil_slot_sum_end(pupil_slot_sum *s);
 /** After all own slots: rank r receives elements [at[r], at[r+1]) of the total in *ret_mine (borrowed, valid until
  *  the next begin). Collective over c. */
 int pupil_slot_sum_scatter(pupil_slot_sum *s, const int64_t *at, float **ret_mine);
+/** n floats, zeroed, of which the ranks of a node have one copy, or each its own. Collective over c. */
+typedef struct pupil_shared pupil_shared;
+int pupil_shared_new(pupil_comm *c, pupil_reduce how, int64_t n, pupil_shared **ret);
+void pupil_shared_free(pupil_shared **s); /* not collective */
+float *pupil_shared_data(const pupil_shared *s);
+/** Of the ranks that share a copy, this is the one to fill it. Not collective. */
+bool pupil_shared_fills(const pupil_shared *s);
+/** Rank r has written elements [at[r], at[r+1]); afterwards all ranks see all of them. Collective over c. */
+int pupil_shared_gather(pupil_shared *s, const int64_t *at);
+
+/** out[n] = sum of in[n] over ranks by MPI_Allreduce, in MPI's own order: what `pupil bench allreduce` compares with. Collective
+ *  over c. */
+int pupil_mpi_sum(pupil_comm *c, const float *in, float *out, int64_t n);
+
 /** values[slots][n] of which each rank has filled its own slots: all ranks get the tree sum of each of the n
  *  columns in ret[n]. Collective over c. */
 int pupil_slot_sum_doubles(pupil_comm *c, int64_t slots, double *values, int n, double *ret);

@@ -166,7 +166,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *x, int n)
+double cli_median(double *x, int n)
 {
     qsort(x, (size_t)n, sizeof *x, ascending);
     return (x[(n - 1) / 2] + x[n / 2]) / 2;
@@ -192,7 +192,7 @@ static ceiling measure(bench_item *items, int n, int rounds)
         seen[k] = cli_gemm_gflops(top.n, 0.2);
         for (int i = 0; i < n; i++) items[i].seconds[k] = item_run(&items[i]);
     }
-    top.gflops = median(seen, rounds);
+    top.gflops = cli_median(seen, rounds);
     return top;
 }
 
@@ -217,7 +217,7 @@ static void print_results(bench_item *items, int n, int first_student, int round
                      "%.1f, \"rounds\": %d, \"items\": [",
                      pupil_blas_kernel(), threads, (long long)top.n, top.gflops, rounds);
     for (int i = 0; i < n; i++) {
-        double s = median(items[i].seconds, rounds);
+        double s = cli_median(items[i].seconds, rounds);
         print_row(quiet, items[i].name, items[i].flops, s, top.gflops);
         pupil_buf_printf(&json, "{\"name\": \"%s\", \"seconds\": %.6g, \"gflops\": %.1f, \"share\": %.4f}, ",
                          items[i].name, s, items[i].flops / s / 1e9, items[i].flops / s / 1e9 / top.gflops);
@@ -321,6 +321,7 @@ int cmd_bench(int argc, char **argv)
         {"gemm", cmd_gemm, "the sgemm ceiling by size"},
         {"model", cmd_bench_model, "teacher forward and student step as a share of it"},
         {"loss", cmd_bench_loss, "losses as a share of a student's step"},
+        {"allreduce", cmd_bench_reduce, "gradients' way between ranks, against MPI's own all-reduce"},
         {"input", cmd_bench_input, "pictures decoded, resized and normalised per second"},
     };
     return cli_family("bench", verbs, PUPIL_COUNT(verbs), argc, argv);

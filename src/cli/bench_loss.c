@@ -143,18 +143,6 @@ static double item_seconds(item *t, const features *f)
     return pupil_now() - begin;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *x, int n)
-{
-    qsort(x, (size_t)n, sizeof *x, ascending);
-    return (x[(n - 1) / 2] + x[n / 2]) / 2;
-}
-
 static void print_results(item *items, int n, int rounds, double pair_seconds, bool json)
 {
     pupil_buf out = {0};
@@ -168,7 +156,7 @@ static void print_results(item *items, int n, int rounds, double pair_seconds, b
                (long long)slots, pair_seconds * (double)batch, pupil_math_threads(),
                pupil_math_threads() == 1 ? "" : "s");
     for (int i = 0; i < n; i++) {
-        double share = median(items[i].share, rounds);
+        double share = cli_median(items[i].share, rounds);
         if (!json)
             printf("  %-12s %d teacher%s  %7.3f %% of it\n", items[i].name, items[i].c.teachers,
                    items[i].c.teachers == 1 ? " " : "s", 100 * share);
@@ -189,7 +177,7 @@ static void measure(item *items, int n, int rounds, student *s, const features *
             items[i].share[k] = item_seconds(&items[i], f) / (pair[k] * (double)items[i].c.batch);
         }
     }
-    *ret_pair = median(pair, rounds);
+    *ret_pair = cli_median(pair, rounds);
 }
 
 int cmd_bench_loss(int argc, char **argv)

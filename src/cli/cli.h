@@ -85,6 +85,14 @@ int cli_loss_terms(const char *preset, const char *variant, const char *terms, p
  *  0, PUPIL_EUSER, PUPIL_ESTOP or PUPIL_EMPI. */
 int cli_child_run(char *const *argv, int students);
 
+/* ---- launch.c: mpirun on this machine -------------------------------------------------------------- */
+/** `words` (ends with NULL) as this program's arguments on so many ranks here, with the surroundings of a job. */
+int cli_on_ranks_here(int ranks, int threads, const char *const *words);
+
+/* ---- bench.c -------------------------------------------------------------------------------------- */
+/** Of x[n], which is sorted. */
+double cli_median(double *x, int n);
+
 /* ---- the commands -------------------------------------------------------------------------------- */
 int cmd_launch(int argc, char **argv);
 int cmd_run(int argc, char **argv);
@@ -101,6 +109,7 @@ int cmd_preprocess(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_bench_input(int argc, char **argv);
 int cmd_bench_loss(int argc, char **argv);
+int cmd_bench_reduce(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 /** The first page of `pupil help`, to out. */

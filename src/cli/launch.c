@@ -124,15 +124,16 @@ static void tell_terminal(void)
     setenv("PUPIL_TTY", width, 1);
 }
 
-static int compose(command *c, const pupil_plan *p, const char *conf, const cli_list *sets, bool again)
+/* mpirun and this program, on the plan's ranks. `by_hand`: how to go without mpirun. */
+static int compose(command *c, const pupil_plan *p, const char *by_hand)
 {
     char self[PATH_MAX] = "", ranks[16], *mpirun = find_program("mpirun");
     if (!mpirun)
         return pupil_fail(PUPIL_ENOTFOUND,
                           "mpirun is not on PATH; install it (Debian, Ubuntu: apt-get install openmpi-bin; "
                           "on a cluster: module load openmpi), "
-                          "or run this machine's one-rank job: pupil run %s",
-                          conf);
+                          "or %s",
+                          by_hand);
     if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) {
         pupil_free(&mpirun);
         return pupil_fail(PUPIL_EIO, "/proc/self/exe: %s", strerror(errno));
@@ -143,6 +144,17 @@ static int compose(command *c, const pupil_plan *p, const char *conf, const cli_
     arg(c, ranks);
     placement(c, p);
     arg(c, self);
+    surroundings(c, p);
+    pupil_free(&mpirun);
+    return 0;
+}
+
+static int compose_run(command *c, const pupil_plan *p, const char *conf, const cli_list *sets, bool again)
+{
+    char *by_hand = pupil_format("run this machine's one-rank job: pupil run %s", conf);
+    int r = compose(c, p, by_hand);
+    pupil_free(&by_hand);
+    if (r < 0) return r;
     arg(c, "run");
     arg(c, conf);
     for (int i = 0; i < sets->n; i++) {
@@ -150,9 +162,19 @@ static int compose(command *c, const pupil_plan *p, const char *conf, const cli_
         arg(c, sets->item[i]);
     }
     if (again) arg(c, "--again");
-    surroundings(c, p);
-    pupil_free(&mpirun);
     return 0;
+}
+
+int cli_on_ranks_here(int ranks, int threads, const char *const *words)
+{
+    pupil_plan p = {.ranks = ranks, .threads = threads, .oversubscribed = ranks * threads > cli_bound_cores()};
+    command c = {0};
+    int r = compose(&c, &p, "start it on the ranks yourself");
+    for (; r == 0 && *words; words++) arg(&c, *words);
+    fflush(stdout);
+    if (r == 0) r = cli_child_run(c.argv, ranks);
+    command_free(&c);
+    return r;
 }
 
 /* The command, and for --dry-run the plan and the environment too; a run prints its plan itself. */
@@ -181,7 +203,7 @@ static int launch(const char *path, const cli_list *sets, bool again, bool dry_r
                           path);
     int r = cli_load_conf(path, sets, &conf);
     if (r == 0) r = pupil_plan_make(conf, 0, 0, &plan);
-    if (r == 0) r = compose(&c, &plan, path, sets, again);
+    if (r == 0) r = compose_run(&c, &plan, path, sets, again);
     if (r == 0) show(&c, conf, &plan, dry_run);
     fflush(stdout);
     if (r == 0 && !dry_run) {

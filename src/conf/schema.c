@@ -84,6 +84,7 @@ const field schema[] = {
     I("ranks.total", ranks.total, "auto", 1, 1 << 20, FREE | AUTO, "MPI ranks `pupil launch` starts; auto: cores / threads"),
     I("ranks.teacher", ranks.teacher, "auto", 1, 1 << 20, FREE | AUTO, "teacher ranks in split mode; auto: from the FLOPs of both sides"),
     I("ranks.threads", ranks.threads, "auto", 1, 1024, FREE | AUTO, "threads a rank; auto: 1"),
+    E("ranks.reduce", ranks.reduce, "auto", "auto node messages", FREE, "how gradients and weights travel; node: ranks of a node share them in memory, what goes to other nodes has been added up before; messages: each rank sends to each; auto: node where there is shared memory. The student is the same"),
     F("ranks.timeout", ranks.timeout, "300", 1, 1e6, FREE, "seconds a rank may wait for the others before the run ends with a message"),
 
     E("data.source", data.source, "scenes", "scenes webdataset csv coco folder", 0,

@@ -4,6 +4,7 @@
 #include "comm.h"
 
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -141,21 +142,33 @@ pupil_comm *pupil_par_world(void) { return &world; }
 int pupil_comm_rank(const pupil_comm *c) { return c->rank; }
 int pupil_comm_size(const pupil_comm *c) { return c->size; }
 
-int pupil_comm_split(pupil_comm *c, int color, pupil_comm **ret)
+/* The board's line of a communicator to be split off; waits for all of c with a bound, which MPI's splits have not. */
+static int next_line(pupil_comm *c, int64_t *ret)
 {
     static int64_t splits;
-    int64_t line = splits;
-    PUPIL_TRY(pupil_max(c, &line, 1)); /* the wait with a bound; MPI_Comm_split has none */
-    splits = line + 1;
-    MPI_Comm out;
-    MPI_TRY(MPI_Comm_split(c->mpi, color < 0 ? MPI_UNDEFINED : color, c->rank, &out), "MPI_Comm_split");
-    *ret = NULL;
-    if (out == MPI_COMM_NULL) return 0;
+    *ret = splits;
+    PUPIL_TRY(pupil_max(c, ret, 1));
+    splits = *ret + 1;
+    return 0;
+}
+
+static int comm_adopt(MPI_Comm mpi, int64_t line, pupil_comm **ret)
+{
     pupil_comm *n = pupil_alloc(sizeof *n);
-    int code = comm_fill(n, out, 1 + (int)(line % (COUNTERS - 1)));
+    int code = comm_fill(n, mpi, 1 + (int)(line % (COUNTERS - 1)));
     if (board) board[board_me].waits[n->line] = 0;
     *ret = n;
     return mpi_status(code, "MPI_Comm_split");
+}
+
+int pupil_comm_split(pupil_comm *c, int color, pupil_comm **ret)
+{
+    int64_t line;
+    PUPIL_TRY(next_line(c, &line));
+    MPI_Comm out;
+    MPI_TRY(MPI_Comm_split(c->mpi, color < 0 ? MPI_UNDEFINED : color, c->rank, &out), "MPI_Comm_split");
+    *ret = NULL;
+    return out == MPI_COMM_NULL ? 0 : comm_adopt(out, line, ret);
 }
 
 void pupil_comm_free(pupil_comm **c)
@@ -224,15 +237,37 @@ void pupil_idle(double since, const char *what)
     if (pupil_now() - since > bound) give_up(NULL, what);
 }
 
-int wait_all(const pupil_comm *c, int n, MPI_Request *requests, const char *what)
+double wait_begin(const pupil_comm *c)
 {
     if (board) board[board_me].waits[c->line]++;
-    double since = pupil_now();
+    return pupil_now();
+}
+
+void wait_turn(const pupil_comm *c, double since, const char *what)
+{
+    sched_yield();
+    if (pupil_now() - since > bound) give_up(c, what);
+}
+
+int wait_all(const pupil_comm *c, int n, MPI_Request *requests, const char *what)
+{
+    double since = wait_begin(c);
     for (;;) {
         int done = 0;
         MPI_TRY(MPI_Testall(n, requests, &done, MPI_STATUSES_IGNORE), what);
         if (done) return 0;
-        sched_yield();
-        if (pupil_now() - since > bound) give_up(c, what);
+        wait_turn(c, since, what);
     }
+}
+
+int comm_node(pupil_comm *c, pupil_comm **ret)
+{
+    int64_t line = 0;
+    PUPIL_TRY(next_line(c, &line));
+    MPI_Comm out;
+    const char *made_up = getenv("PUPIL_NODE_RANKS"); /* tests: nodes of so many ranks; negative: so many nodes, in turn */
+    int k = made_up ? atoi(made_up) : 0;
+    if (k) MPI_TRY(MPI_Comm_split(c->mpi, k > 0 ? c->rank / k : c->rank % -k, c->rank, &out), "split by made-up node");
+    else MPI_TRY(MPI_Comm_split_type(c->mpi, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &out), "split by node");
+    return comm_adopt(out, line, ret);
 }

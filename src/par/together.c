@@ -16,6 +16,12 @@ int pupil_max(pupil_comm *c, int64_t *values, int n)
     return wait_all(c, 1, &q, "agreement");
 }
 
+int pupil_mpi_sum(pupil_comm *c, const float *in, float *out, int64_t n)
+{
+    PUPIL_REQUIRE(n <= INT32_MAX);
+    return mpi_status(MPI_Allreduce(in, out, (int)n, MPI_FLOAT, MPI_SUM, c->mpi), "MPI_Allreduce");
+}
+
 int pupil_barrier(pupil_comm *c)
 {
     MPI_Request q;

@@ -28,7 +28,6 @@ static void learner_new(learner *s, job *j, const lesson *l)
     int64_t steps = l->epochs * s->per_epoch;
     s->c = (pupil_conf_train){.steps = steps, .warmup = PUPIL_MAX(steps / 20, (int64_t)1), .lr = l->lr, .wd = 0.05, .beta1 = 0.9, .beta2 = 0.98,
                               .eps = 1e-8, .grad_clip_norm = 1, .lr_schedule = PUPIL_LR_COSINE};
-    s->sum = pupil_slot_sum_new(j->world, SLOTS, s->total);
     s->m = pupil_alloc((size_t)s->total * sizeof *s->m), s->v = pupil_alloc((size_t)s->total * sizeof *s->v);
     s->chunk = pupil_alloc((size_t)(s->total / PUPIL_CHUNK + 1) * sizeof *s->chunk);
     s->range = pupil_alloc((size_t)(size + 1) * sizeof *s->range), s->bytes = pupil_alloc((size_t)(size + 1) * sizeof *s->bytes);
@@ -103,10 +102,10 @@ static int one_step(learner *s, int64_t step, double *ret_loss)
 int learn(job *j, const lesson *l)
 {
     learner s;
-    int r = 0;
     char eta[32];
     double since = pupil_now(), loss;
     learner_new(&s, j, l);
+    int r = pupil_slot_sum_new(j->world, j->conf->ranks.reduce, SLOTS, s.total, &s.sum);
     for (int64_t step = 0; step < s.c.steps && r == 0; step++) {
         r = one_step(&s, step, &loss);
         double left = (pupil_now() - since) / (double)(step + 1) * (double)(s.c.steps - step - 1);

@@ -115,7 +115,7 @@ int trainer_gather(trainer *t, float *array)
 /* The parameters that other ranks have advanced. */
 static int gather_params(trainer *t)
 {
-    if (!t->grads) return trainer_gather(t, t->params);
+    if (!t->grads) return pupil_shared_gather(t->shared, t->range);
     for (int64_t i = 0; i < t->nruns; i++) {
         const pupil_decay_run *run = &t->runs[i];
         memcpy(t->grads + run->offset, t->params + run->offset + run->shift, (size_t)run->count * sizeof(float));

@@ -110,11 +110,26 @@ static void comm_close(trainer *t)
 
 static float *floats(int64_t n) { return pupil_alloc((size_t)n * sizeof(float)); }
 
-/* All that depends on who the ranks are. */
-static void comm_open(trainer *t, pupil_comm *c)
+/* The parameters move on with rank 0. */
+static int params_open(trainer *t, pupil_comm *c)
+{
+    pupil_shared *before = t->shared;
+    const float *from = t->params;
+    PUPIL_TRY(pupil_shared_new(c, t->grads ? PUPIL_REDUCE_MESSAGES : t->j->conf->ranks.reduce, t->table->total, &t->shared));
+    t->params = pupil_shared_data(t->shared);
+    if (from && pupil_comm_rank(c) == 0) memcpy(t->params, from, (size_t)t->table->total * sizeof *t->params);
+    pupil_shared_free(&before);
+    pupil_weights_free(&t->weights);
+    t->weights = pupil_weights_flat(t->masked ? t->masked : t->params);
+    return 0;
+}
+
+/* All that depends on who the ranks are. Collective over c. */
+static int comm_open(trainer *t, pupil_comm *c)
 {
     int size = pupil_comm_size(c), me = pupil_comm_rank(c);
     comm_close(t);
+    PUPIL_TRY(params_open(t, c));
     t->comm = c;
     t->rows = t->c->batch_size / t->c->slots;
     t->first = pupil_slot_first(t->c->slots, size, me);
@@ -124,7 +139,7 @@ static void comm_open(trainer *t, pupil_comm *c)
     pupil_optim_ranges(t->advanced, size, t->range);
     t->chunk = pupil_alloc((size_t)(t->advanced / PUPIL_CHUNK + 2) * sizeof *t->chunk);
     t->value = pupil_alloc((size_t)(t->c->slots * PUPIL_TERMS) * sizeof *t->value);
-    t->sum = pupil_slot_sum_new(c, t->c->slots, t->advanced);
+    PUPIL_TRY(pupil_slot_sum_new(c, t->j->conf->ranks.reduce, t->c->slots, t->advanced, &t->sum));
     t->loss = pupil_loss_new(&t->lc);
     t->scratch = pupil_scratch_new(t->clip, t->captions * t->rows);
     int64_t nacts = t->c->recompute ? 1 : t->slots, own = PUPIL_MAX((int64_t)1, t->slots) * t->rows;
@@ -140,6 +155,7 @@ static void comm_open(trainer *t, pupil_comm *c)
     }
     for (int k = 0; k < t->lc.teachers; k++)
         for (int s = 0; s <= t->captions; s++) t->teacher[k][s] = floats(own * t->lc.teacher[k].dim);
+    return 0;
 }
 
 int64_t trainer_patches(const pupil_conf_train *c, const pupil_arch *a)
@@ -205,9 +221,7 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
     if (t->prunes) pupil_masks_add(t->clip, &t->masks);
     int r = trainer_freeze(t->c, t->name, t->clip);
     list_runs(t);
-    t->params = floats(t->table->total);
     if (t->prunes) t->masked = floats(t->table->total);
-    t->weights = pupil_weights_flat(t->masked ? t->masked : t->params);
     t->m = floats(t->advanced);
     t->v = floats(t->advanced);
     if (t->advanced < t->table->total) t->grads = floats(t->table->total);
@@ -220,9 +234,8 @@ int trainer_new(job *j, bool teacher, pupil_comm *c, trainer **ret)
     if (r == 0 && t->order.samples < t->c->batch_size)
         r = pupil_fail(PUPIL_EUSER, "%s.train.batch_size is %lld, but there are only %lld training samples", t->name,
                        (long long)t->c->batch_size, (long long)t->order.samples);
-    comm_open(t, c);
     *ret = t;
-    return r;
+    return r < 0 ? r : comm_open(t, c);
 }
 
 void trainer_free(trainer **tp)
@@ -233,7 +246,7 @@ void trainer_free(trainer **tp)
     metrics_close(&t->log);
     pupil_clip_free(&t->clip);
     pupil_weights_free(&t->weights);
-    pupil_free(&t->params);
+    pupil_shared_free(&t->shared);
     pupil_free(&t->m);
     pupil_free(&t->v);
     pupil_free(&t->ema);
@@ -272,14 +285,15 @@ int trainer_start(trainer *t)
         pupil_info("%s: resuming after step %lld of %lld", t->name, (long long)t->step, (long long)t->c->steps);
     } else {
         size_t bytes = (size_t)t->advanced * sizeof(float);
-        pupil_table_init(t->table, (uint64_t)t->c->seed, t->params);
+        if (pupil_shared_fills(t->shared)) pupil_table_init(t->table, (uint64_t)t->c->seed, t->params);
+        PUPIL_TRY(pupil_barrier(t->comm));
         if (!t->is_teacher) PUPIL_TRY(start_load(t->j, t->comm, t->clip, t->params));
         memset(t->m, 0, bytes);
         memset(t->v, 0, bytes);
         for (int64_t i = 0; i < t->nruns && t->ema; i++)
             memcpy(t->ema + t->runs[i].offset, t->params + t->runs[i].offset + t->runs[i].shift, (size_t)t->runs[i].count * sizeof *t->ema);
     }
-    return pupil_agree(t->comm, open_log(t));
+    return pupil_agree(t->comm, open_log(t)); /* all have written what they share */
 }
 
 static int gather_state(trainer *t)
@@ -303,7 +317,7 @@ static int share_state(trainer *t)
     PUPIL_TRY(pupil_bcast(t->j->world, &t->generation, sizeof t->generation, 0));
     PUPIL_TRY(pupil_ckpt_share(t->j->world, &s));
     t->step = s.step;
-    return 0;
+    return pupil_barrier(t->j->world); /* all have written what they share */
 }
 
 int trainer_join(trainer *t) { return share_state(t); }
@@ -312,7 +326,7 @@ int trainer_join(trainer *t) { return share_state(t); }
 static int take_in_teachers(trainer *t)
 {
     PUPIL_TRY(gather_state(t));
-    comm_open(t, t->j->world);
+    PUPIL_TRY(comm_open(t, t->j->world));
     pupil_info("student: the cache is whole; teacher ranks join at step %lld: %d student ranks", (long long)t->step + 1,
                pupil_comm_size(t->comm));
     return share_state(t);

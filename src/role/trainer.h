@@ -23,14 +23,12 @@ struct trainer {
     pupil_order order;
     pupil_decay_run *runs;    /* [nruns]: what is not frozen, packed */
     int64_t nruns, advanced;  /* floats of them */
-    float *params;            /* [table->total] */
     float *m, *v, *ema;       /* [advanced], whole only after a gather; ema: NULL without one */
     float *averaged;          /* [table->total]: params with the average in their place; NULL without one */
     float *grads;             /* [table->total] of a slot, where something is frozen; else NULL */
     bool prunes;
     pupil_masks masks;      /* where it prunes */
     float *masked;          /* [table->total]: params through the masks of the step; NULL without masks */
-    pupil_weights *weights; /* params or masked, for the forward walk */
     int64_t at_scale, at_loss[PUPIL_LOSS_TENSORS];
     int loss_tensors;
     int64_t step;          /* finished */
@@ -45,6 +43,9 @@ struct trainer {
     size_t *bytes;              /* [size+1] scratch for gathers */
     double *chunk;              /* sums of squares */
     pupil_slot_sum *sum;
+    pupil_shared *shared;       /* one copy a node, unless something is frozen */
+    float *params;              /* [table->total], in it */
+    pupil_weights *weights;     /* params or masked, for the forward walk */
     pupil_loss *loss;
     pupil_acts **acts;          /* one a slot, or one alone when activations are recomputed */
     pupil_scratch *scratch;

@@ -417,6 +417,29 @@ static void input_is_timed(void **state)
     DROP(folder, broken);
 }
 
+/* It checks its own sums, so an answer is a right one. */
+static void sums_are_timed(void **state)
+{
+    (void)state;
+    program p;
+    RUN(&p, dir, "bench", "--help");
+    bool built_in = p.code == 0;
+    program_free(&p);
+    if (!built_in) skip();
+    RUN(&p, dir, "bench", "allreduce", "--ranks", "2", "--kib", "64", "--rounds", "3", "--json");
+    json_t *o = json_loads(p.out, 0, NULL);
+    CHECK(p.code == 0 && o, "%s%s", p.out, p.err);
+    assert_int_equal(json_integer_value(json_object_get(o, "ranks")), 2);
+    assert_int_equal(json_integer_value(json_object_get(o, "bytes")), 65536);
+    double ratio = json_number_value(json_object_get(o, "mpi_allreduce_ms")) / json_number_value(json_object_get(o, "node_ms"));
+    CHECK(fabs(ratio / json_number_value(json_object_get(o, "node_over_mpi")) - 1) < 0.01, "%s", p.out);
+    json_decref(o);
+    program_free(&p);
+    RUN(&p, dir, "bench", "allreduce", "--ranks", "3", "--kib", "64", "--rounds", "1");
+    CHECK(p.code == 2 && strstr(p.err, "3 ranks, expected a power of two"), "%d %s", p.code, p.err);
+    program_free(&p);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -430,6 +453,7 @@ int main(void)
         cmocka_unit_test(the_kernel_this_cpu_deserves),
         cmocka_unit_test(scenes_can_be_written_and_looked_at),
         cmocka_unit_test(input_is_timed),
+        cmocka_unit_test(sums_are_timed),
     };
     dir = folder_new();
     int r = cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,12 +44,17 @@ static void ranges(int64_t n, int kind, int64_t *at)
         for (int r = 1; r < np; r++) at[r] = n / 3 + (r - 1) / 2 * 5;
 }
 
-static void slot_sums(pupil_comm *c)
+/* want: nodes; 0: all ranks of one, or each alone. */
+static void slot_sums_by(pupil_comm *c, pupil_reduce how, int want)
 {
     enum { N = 3001 };
     int64_t *at = pupil_alloc((size_t)(np + 1) * sizeof *at), differs = 0;
     for (int64_t slots = 1; slots <= 16; slots *= 2) {
-        pupil_slot_sum *s = pupil_slot_sum_new(c, slots, N);
+        pupil_slot_sum *s;
+        MUST(pupil_slot_sum_new(c, how, slots, N, &s) == 0, "%s", pupil_reason());
+        int nodes = pupil_slot_sum_nodes(s);
+        if (!want) want = how == PUPIL_REDUCE_MESSAGES ? np : 1;
+        MUST(nodes == want, "%d nodes, expected %d", nodes, want);
         for (int round = 0; round < 3; round++) {
             ranges(N, round, at);
             for (int64_t k = pupil_slot_first(slots, np, me); k < pupil_slot_first(slots, np, me + 1); k++) {
@@ -61,12 +66,12 @@ static void slot_sums(pupil_comm *c)
             float *got;
             MUST(pupil_slot_sum_scatter(s, at, &got) == 0, "%s", pupil_reason());
             for (int64_t i = at[me]; i < at[me + 1]; i++) {
-                float want = tree(round, 0, slots, i), in_order = 0;
-                MUST(!memcmp(&got[i - at[me]], &want, sizeof want),
+                float sum = tree(round, 0, slots, i), in_order = 0;
+                MUST(!memcmp(&got[i - at[me]], &sum, sizeof sum),
                      "slots %d, round %d, element %d: %.9g, expected %.9g", (int)slots, round, (int)i,
-                     (double)got[i - at[me]], (double)want);
+                     (double)got[i - at[me]], (double)sum);
                 for (int64_t k = 0; k < slots; k++) in_order += element(round, k, i);
-                differs += in_order != want;
+                differs += in_order != sum;
             }
         }
         pupil_slot_sum_free(&s);
@@ -75,6 +80,43 @@ static void slot_sums(pupil_comm *c)
     pupil_slot_sum_free(&none);
     MUST(differs > 100 || at[me] == at[me + 1], "the order of addition did not show in the test's numbers");
     pupil_free(&at);
+}
+
+/* Elements of what all share, advanced by their owners, as a step does. */
+static void shared_by(pupil_comm *c, pupil_reduce how)
+{
+    enum { N = 5000 };
+    pupil_shared *s;
+    int64_t *at = pupil_alloc((size_t)(np + 1) * sizeof *at);
+    MUST(pupil_shared_new(c, how, N, &s) == 0, "%s", pupil_reason());
+    float *x = pupil_shared_data(s);
+    for (int64_t i = 0; i < N; i++) MUST(x[i] == 0, "element %d is %g", (int)i, (double)x[i]);
+    MUST(pupil_barrier(c) == 0, "%s", pupil_reason());
+    for (int round = 0; round < 6; round++) {
+        ranges(N, round, at);
+        if (round) at[0] = 0, at[np] = N;
+        for (int64_t i = at[me]; i < at[me + 1]; i++) x[i] = element(round, 0, i);
+        MUST(pupil_shared_gather(s, at) == 0, "%s", pupil_reason());
+        for (int64_t i = at[0]; i < at[np]; i++) MUST(x[i] == element(round, 0, i), "round %d, element %d", round, (int)i);
+        MUST(pupil_barrier(c) == 0, "%s", pupil_reason());
+    }
+    pupil_shared_free(&s);
+    pupil_free(&at);
+}
+
+/* In one node, in messages, and over nodes of two ranks or ranks dealt out to two nodes. */
+static void slot_sums(pupil_comm *c)
+{
+    static const struct {
+        pupil_reduce how;
+        const char *node_ranks;
+    } ways[] = {{PUPIL_REDUCE_NODE, NULL}, {PUPIL_REDUCE_MESSAGES, NULL}, {PUPIL_REDUCE_NODE, "2"}, {PUPIL_REDUCE_NODE, "-2"}, {PUPIL_REDUCE_AUTO, "3"}};
+    for (int i = 0; i < PUPIL_COUNT(ways); i++) {
+        if (ways[i].node_ranks) setenv("PUPIL_NODE_RANKS", ways[i].node_ranks, 1);
+        slot_sums_by(c, ways[i].how, !ways[i].node_ranks ? 0 : ways[i].node_ranks[0] == '-' ? PUPIL_MIN(np, 2) : (np + ways[i].node_ranks[0] - '1') / (ways[i].node_ranks[0] - '0'));
+        shared_by(c, ways[i].how);
+        unsetenv("PUPIL_NODE_RANKS");
+    }
 }
 
 static void slot_sums_of_doubles(void)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The student's weights after 20 steps are the same bits for 1, 2, 3 and 4 ranks, split or chained, and when activations
-# are recomputed; and so is everything the evaluation says of them,
+# The student's weights after 20 steps are the same bits for 1, 2, 3 and 4 ranks, split or chained, when sums travel in messages or
+# over made-up nodes of two ranks, and when activations are recomputed; and so is everything the evaluation says of them,
 # heads that it trains on all ranks among it.
 set -eu
 here=$(dirname "$0")
@@ -26,9 +26,11 @@ run three-split 3 --set ranks.teacher=2
 run four-split 4 --set ranks.teacher=2
 run two-chained 2 --set run.mode=chained
 run four-chained 4 --set run.mode=chained
+run messages 3 --set ranks.reduce=messages
+PUPIL_NODE_RANKS=2 run nodes 4
 run recompute 2 --set student.train.recompute=true
 bad=0
-for name in two-split three-split four-split two-chained four-chained recompute; do
+for name in two-split three-split four-split two-chained four-chained messages nodes recompute; do
   for file in teacher/model.safetensors model.safetensors eval.json results.jsonl vqa_zero_shot_results.json \
     vqa_reader_results.json vqa_reader_question_only_results.json vqa_fusion_results.json; do
     want=$(sum one $file)

@@ -32,7 +32,7 @@ third_party() { # room -> third-party headers it may include
 }
 standard="assert.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h glob.h immintrin.h inttypes.h limits.h locale.h math.h poll.h pthread.h
 sched.h setjmp.h signal.h spawn.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h strings.h
-sys/ioctl.h sys/mman.h sys/resource.h sys/stat.h sys/statvfs.h sys/time.h sys/types.h sys/wait.h time.h unistd.h utime.h wchar.h wctype.h"
+sys/ioctl.h sys/mman.h sys/prctl.h sys/resource.h sys/stat.h sys/statvfs.h sys/time.h sys/types.h sys/wait.h time.h unistd.h utime.h wchar.h wctype.h"
 bad=0
 complain() {
   echo "layers: $1"

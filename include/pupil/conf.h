@@ -288,6 +288,48 @@ void pupil_conf_presets(pupil_buf *out);
 /** `pupil help config`: every key with type, default, range and sentence. */
 void pupil_conf_help(pupil_buf *out);
 
+/** Some distillation loss has a weight: the run wants a teacher. */
+bool pupil_conf_distils(const pupil_conf *c);
+/** "key: value" lines of the keys below the dotted prefix that may not change between two runs of one run directory:
+ *  what tells two runs apart. */
+void pupil_conf_print_identity(const pupil_conf *c, const char *prefix, pupil_buf *out);
+
+/* ---- a study: settings with axes (src/conf/study.c) ------------------------------------------------ */
+/** A file of settings with a section `study` beside them:
+ *    study:
+ *      question: one line                  for the report's title; may be left out
+ *      axes:
+ *        teacher:                          an axis: any name; `teacher` is the one that the report compares
+ *          t100: {teacher.train.steps: 100}      a point: settings that replace those of the file, dotted or nested
+ *          t400: {teacher.train.steps: 400, teacher.model: {vision_width: 256}}
+ *        loss:
+ *          fd: {loss.preset: clip-kd-fd}
+ *      seeds: [1, 2, 3]                    of the student; left out: the file's student.train.seed
+ *      exclude: [{teacher: t400, loss: [fd]}]    combinations that are not run: a point, or a list of points, of some axes
+ *  A cell is one point of each axis and a seed. run.dir is the folder of the study. */
+enum { PUPIL_STUDY_AXES = 8, PUPIL_STUDY_POINTS = 64, PUPIL_STUDY_SEEDS = 64 };
+typedef struct {
+    char *name, *point[PUPIL_STUDY_POINTS];
+    int n;
+} pupil_study_axis;
+typedef struct {
+    char *file, *text, *question; /* question: or NULL */
+    pupil_study_axis axis[PUPIL_STUDY_AXES];
+    int axes, seeds;
+    int64_t seed[PUPIL_STUDY_SEEDS];
+    uint64_t (*exclude)[PUPIL_STUDY_AXES]; /* bit k: point k */
+    int excludes;
+} pupil_study;
+/** Read the section `study`; the settings themselves are read by pupil_study_settings(). All errors are found in one go, as
+ *  in pupil_conf_load(). */
+int pupil_study_load(const char *path, pupil_study **ret, pupil_buf *errors);
+void pupil_study_free(pupil_study **s);
+/** point[axis] is excluded. */
+bool pupil_study_excludes(const pupil_study *s, const int *point);
+/** The settings of one cell: the file's, then those of point[axis] in the order of the axes, then the seed, then `sets`.
+ *  Folders of teachers and caches that are not given are "teachers" and "caches": the caller names them. */
+int pupil_study_settings(const pupil_study *s, const int *point, int64_t seed, const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors);
+
 /* ---- small files beside the settings ------------------------------------------------------------- */
 typedef struct {
     char *key, *value; /* a list of values is "a, b, c" */

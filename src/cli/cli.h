@@ -98,6 +98,7 @@ int cmd_launch(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_report(int argc, char **argv);
+int cmd_study(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_cache(int argc, char **argv);
 int cmd_data(int argc, char **argv);

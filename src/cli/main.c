@@ -8,7 +8,7 @@
 #include <string.h>
 
 const char *const cli_planned[] = {
-    "study", "cache build", "cache export", "bench cache"};
+    "cache build", "cache export", "bench cache"};
 const int cli_nplanned = PUPIL_COUNT(cli_planned);
 
 static const cli_command commands[] = {
@@ -16,7 +16,8 @@ static const cli_command commands[] = {
     {"run", cmd_run, "the job itself: what mpirun or srun starts on every rank"},
     {"plan", cmd_plan, "FLOPs, memory, cache bytes and the split of ranks; runs nothing"},
     {"eval", cmd_eval, "scores of a results file by its data set's official rules, or of models on held-out data"},
-    {"report", cmd_report, "write report.html and tables of a run directory again"},
+    {"study", cmd_study, "a sweep over teachers, students, losses, data, durations and seeds, and what it says"},
+    {"report", cmd_report, "write report.html and tables of a run or of a study again"},
     {"cache", cmd_cache, "ls, verify, check, import: what a teacher cache holds, and whether it is right"},
     {"data", cmd_data, "scenes, index, inspect: make the built-in data set, index tars, look at samples"},
     {"model", cmd_model, "inspect, export: what a model holds and costs; for other programs"},

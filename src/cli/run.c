@@ -176,14 +176,18 @@ int cmd_report(int argc, char **argv)
     static const cli_spec spec = {
         .name = "report",
         .args = "DIR",
-        .about = "Writes DIR/report.html and DIR/tables/*.csv from the files of a run directory.",
+        .about = "Writes DIR/report.html and DIR/tables/*.csv from the files of a run directory, or DIR/report.html, results.csv and table.tex "
+                 "of a study's.",
         .example = "pupil report runs/quickstart",
         .min = 1,
         .max = 1};
     char **args;
     int n, r = cli_parse(&spec, argc, argv, &args, &n);
     if (r) return r;
-    PUPIL_TRY(pupil_report_write(args[0]));
+    char *plan = pupil_join(args[0], "study.json");
+    r = pupil_exists(plan) ? pupil_study_report(args[0]) : pupil_report_write(args[0]);
+    pupil_free(&plan);
+    PUPIL_TRY(r);
     printf("%s/report.html\n", args[0]);
     return 0;
 }

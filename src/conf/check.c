@@ -328,6 +328,8 @@ static const char *distils(const pupil_conf *c)
     return NULL;
 }
 
+bool pupil_conf_distils(const pupil_conf *c) { return distils(c) != NULL; }
+
 static void check_roles(check *k)
 {
     const pupil_conf *c = k->c;

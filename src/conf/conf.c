@@ -82,6 +82,18 @@ void pupil_conf_print_section(const pupil_conf *c, const char *prefix, pupil_buf
     print_rows(c, prefix, out);
 }
 
+void pupil_conf_print_identity(const pupil_conf *c, const char *prefix, pupil_buf *out)
+{
+    size_t n = strlen(prefix);
+    for (int i = 0; i < schema_n; i++) {
+        const char *key = schema[i].key;
+        if (hidden(c, &schema[i]) || schema[i].flags & FREE || strncmp(key, prefix, n) || (key[n] != '.' && key[n] != 0)) continue;
+        pupil_buf_printf(out, "%s: ", key);
+        field_print(&schema[i], c, out);
+        pupil_buf_puts(out, "\n");
+    }
+}
+
 int pupil_conf_diff(const pupil_conf *a, const pupil_conf *b, pupil_buf *out)
 {
     int n = 0;

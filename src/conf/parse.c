@@ -13,6 +13,9 @@ enum { KEY_ROOM = 256 };
 typedef struct {
     const char *file; /* name in messages; for --set "--set a.b=v" */
     bool is_set, is_site; /* --set; the defaults of the site */
+    const pupil_study *study; /* whose points are taken, or NULL */
+    const int *point;
+    bool is_point; /* what stands in the file already is replaced */
     bool unread; /* something was no YAML or no settings at all: what is missing then says nothing */
     yaml_document_t doc;
     pupil_conf *c;
@@ -144,7 +147,7 @@ static void store(walk *w, int i, const yaml_node_t *k, const yaml_node_t *v)
         problem(&w->p, at_node(w, k), "%s: may change a result, so it stands in the settings of a run, not in those of a site", f->key);
         return;
     }
-    if (w->at[i].line > 0 && w->at[i].file == w->file && !w->is_set) {
+    if (w->at[i].line > 0 && w->at[i].file == w->file && !w->is_set && !w->is_point) {
         problem(&w->p, at_node(w, k), "%s is given twice, first in line %d", f->key, w->at[i].line);
         return;
     }
@@ -183,6 +186,10 @@ static void walk_items(walk *w, const yaml_node_t *list, const char *key)
 
 static void walk_key(walk *w, const yaml_node_t *k, const yaml_node_t *v, const char *key)
 {
+    if (!strcmp(key, "study") && !w->is_point && !w->is_set && !w->is_site) {
+        if (!w->study) problem(&w->p, at_node(w, k), "study: this file is a study of many runs, expected `pupil study %s`", w->file);
+        return;
+    }
     int i = schema_find(key);
     if (i < 0 && v->type == YAML_SCALAR_NODE && !is_null(v)) i = short_form(key);
     if (!strcmp(key, "teacher.train") || !strncmp(key, "teacher.train.", 14)) w->c->teacher.train_here = true;
@@ -240,6 +247,30 @@ static void not_yaml(walk *w, const yaml_parser_t *p)
     w->unread = true;
 }
 
+/* The value of a key of a map, or NULL. */
+static const yaml_node_t *value_of(walk *w, const yaml_node_t *map, const char *key)
+{
+    if (!map || map->type != YAML_MAPPING_NODE) return NULL;
+    for (const yaml_node_pair_t *p = map->data.mapping.pairs.start; p < map->data.mapping.pairs.top; p++) {
+        const yaml_node_t *k = yaml_document_get_node(&w->doc, p->key);
+        if (whole(k) && !strcmp(scalar(k), key)) return yaml_document_get_node(&w->doc, p->value);
+    }
+    return NULL;
+}
+
+/* The points of a study, in the order of its axes. */
+static void walk_points(walk *w, const yaml_node_t *root)
+{
+    const yaml_node_t *axes = value_of(w, value_of(w, root, "study"), "axes");
+    w->is_point = true;
+    for (int a = 0; w->study && a < w->study->axes; a++) {
+        const pupil_study_axis *x = &w->study->axis[a];
+        const yaml_node_t *settings = value_of(w, value_of(w, axes, x->name), x->point[w->point[a]]);
+        if (settings && settings->type == YAML_MAPPING_NODE) walk_map(w, settings, "");
+    }
+    w->is_point = false;
+}
+
 static void walk_root(walk *w, const char *key)
 {
     const yaml_node_t *root = yaml_document_get_root_node(&w->doc);
@@ -249,6 +280,7 @@ static void walk_root(walk *w, const char *key)
         problem(&w->p, (place){.file = w->file, .line = -1}, "nothing is given, expected a value");
     } else if (root && root->type == YAML_MAPPING_NODE) {
         walk_map(w, root, "");
+        walk_points(w, root);
     } else if (root) {
         problem(&w->p, at_node(w, root), "%s, expected sections such as `run:` and `student:`", kind(root));
         w->unread = true;
@@ -309,15 +341,25 @@ static void apply_set(walk *w, const char *set)
     pupil_free(&key);
 }
 
-/* The settings of `text` above those of the site (NULL: none), below the sets. */
-static int parse(const char *path, const char *text, const char *site, const char *site_text,
-                 const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors)
+/* What a study names itself. */
+static void name_folders(pupil_conf *c)
+{
+    if (!c->teacher.dir && c->teacher.train_here) c->teacher.dir = pupil_strdup("teachers");
+    if (!c->cache.dir && c->teacher.dir) c->cache.dir = pupil_strdup("caches");
+    for (int k = 0; k < PUPIL_TEACHERS - 1; k++)
+        if (c->more_teachers[k].dir && !c->more_teachers[k].cache) c->more_teachers[k].cache = pupil_format("caches-%d", k);
+}
+
+int conf_parse_all(const char *path, const char *text, const char *site, const char *site_text, const pupil_study *study, const int *point,
+                   const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors)
 {
     walk w = {.file = site, .is_site = true, .c = defaults(path), .p = {.out = errors}};
     char **names = pupil_alloc((size_t)n * sizeof *names);
     w.at = pupil_alloc((size_t)schema_n * sizeof *w.at);
     if (site_text) walk_text(&w, site_text, NULL);
     w.is_site = false;
+    w.study = study;
+    w.point = point;
     w.file = path;
     walk_text(&w, text, NULL);
     w.is_set = true;
@@ -326,6 +368,7 @@ static int parse(const char *path, const char *text, const char *site, const cha
         apply_set(&w, sets[i]);
     }
     preset_expand(w.c, w.at);
+    if (study) name_folders(w.c);
     if (!w.unread) conf_check(w.c, w.at, &w.p);
     pupil_names_free(&names, n);
     pupil_free(&w.at);
@@ -340,10 +383,10 @@ static int parse(const char *path, const char *text, const char *site, const cha
 int pupil_conf_parse(const char *path, const char *text, const char *const *sets, int n, pupil_conf **ret,
                      pupil_buf *errors)
 {
-    return parse(path, text, NULL, NULL, sets, n, ret, errors);
+    return conf_parse_all(path, text, NULL, NULL, NULL, NULL, sets, n, ret, errors);
 }
 
-static int read_settings(const char *path, char **ret_text)
+int conf_read_text(const char *path, char **ret_text)
 {
     char *text = NULL;
     size_t bytes = 0;
@@ -366,15 +409,25 @@ static const char *site_file(void)
     return pupil_exists(here) ? here : NULL;
 }
 
-int pupil_conf_load(const char *path, const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors)
+int conf_site_text(char **ret_name, char **ret_text)
 {
     const char *site = site_file();
-    char *text = NULL, *site_text = NULL;
-    int r = read_settings(path, &text);
-    if (r == 0 && site) r = read_settings(site, &site_text);
-    if (r == 0) r = parse(path, text, site, site_text, sets, n, ret, errors);
+    char *text = NULL;
+    if (site) PUPIL_TRY(conf_read_text(site, &text));
+    *ret_name = site ? pupil_strdup(site) : NULL;
+    *ret_text = text;
+    return 0;
+}
+
+int pupil_conf_load(const char *path, const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors)
+{
+    char *site = NULL, *text = NULL, *site_text = NULL;
+    int r = conf_read_text(path, &text);
+    if (r == 0) r = conf_site_text(&site, &site_text);
+    if (r == 0) r = conf_parse_all(path, text, site, site_text, NULL, NULL, sets, n, ret, errors);
     else pupil_buf_printf(errors, "%s\n", pupil_reason());
     pupil_free(&text);
+    pupil_free(&site);
     pupil_free(&site_text);
     return r < 0 ? PUPIL_EUSER : 0;
 }

@@ -71,6 +71,14 @@ typedef struct {
 /* Adds the line "file:line:column: ..."; after MOST_PROBLEMS only counts. */
 void problem(problems *p, place at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* A site's file as text (NULL: none), with its name; both owned. */
+int conf_site_text(char **ret_name, char **ret_text);
+/* A file as text, whole. */
+int conf_read_text(const char *path, char **ret_text);
+/* The settings of `text` above those of the site (NULL: none), below the points of a study (NULL: none) and the sets. */
+int conf_parse_all(const char *path, const char *text, const char *site, const char *site_text, const pupil_study *study, const int *point,
+                   const char *const *sets, int n, pupil_conf **ret, pupil_buf *errors);
+
 /* The key means something where data.source is `source`. */
 bool conf_of_source(const char *key, pupil_source source);
 /* loss.preset into the keys it stands for, except those that are given. */

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int by_value(const void *a, const void *b)
 {
@@ -255,7 +256,7 @@ static int recall_pairs(const evaluation *e, const job_teacher *t, const char *k
 
 static int remember_pairs(const evaluation *e, const job_teacher *t, const char *key, const scored *s)
 {
-    char *path = pupil_join(t->dir, "evaluation.h5"), *part = pupil_format("%s.part", path);
+    char *path = pupil_join(t->dir, "evaluation.h5"), *part = pupil_format("%s.%ld.part", path, (long)getpid());
     const int64_t shape[] = {e->n_pairs, s->pairs.dim};
     pupil_h5 *h = NULL;
     int r = pupil_h5_create(part, &h);

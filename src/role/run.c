@@ -290,7 +290,9 @@ static int story(job *j)
     PUPIL_TRY(start_know(j));
     if (j->conf->run.mode == PUPIL_MODE_PREPARE) return 0;
     int r = train_student(j, &t);
-    if (r == 0 && j->conf->run.mode != PUPIL_MODE_TEACH) r = finish(j, t);
+    bool teach = j->conf->run.mode == PUPIL_MODE_TEACH;
+    if (r == 0 && teach) r = pupil_agree(j->world, job_leads(j) ? job_write_run_json(j) : 0); /* what it has cost */
+    if (r == 0 && !teach) r = finish(j, t);
     trainer_free(&t);
     return r;
 }

@@ -144,5 +144,8 @@ void page_origin(pupil_buf *b, const report *r);
 
 /* ---- tables (tables.c) ---------------------------------------------------------------------------- */
 int tables_write(const report *r);
+/** A field of a CSV file; a number has its comma before it. */
+void csv_text(pupil_buf *b, const char *s);
+void csv_number(pupil_buf *b, double x);
 
 #endif

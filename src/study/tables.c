@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static void text(pupil_buf *b, const char *s)
+void csv_text(pupil_buf *b, const char *s)
 {
     if (!strpbrk(s, ",\"\r\n")) {
         pupil_buf_puts(b, s);
@@ -15,7 +15,7 @@ static void text(pupil_buf *b, const char *s)
     pupil_buf_puts(b, "\"");
 }
 
-static void number(pupil_buf *b, double x)
+void csv_number(pupil_buf *b, double x)
 {
     pupil_buf_puts(b, ",");
     if (isfinite(x)) pupil_buf_json_num(b, x);
@@ -32,11 +32,11 @@ static int save(const report *r, const char *name, pupil_buf *b)
 
 static void vqa_row(pupil_buf *b, const char *model, const char *by, const char *name, double n, double accuracy)
 {
-    text(b, model);
+    csv_text(b, model);
     pupil_buf_printf(b, ",%s,", by);
-    text(b, name);
-    number(b, n);
-    number(b, accuracy);
+    csv_text(b, name);
+    csv_number(b, n);
+    csv_number(b, accuracy);
     pupil_buf_puts(b, "\n");
 }
 
@@ -58,10 +58,10 @@ static int save_vqa(const report *r)
 static void recall_row(pupil_buf *b, const report *r, const char *model, const char *direction, const recall *m)
 {
     if (!isfinite(m->r1)) return;
-    text(b, model);
+    csv_text(b, model);
     pupil_buf_printf(b, ",%s", direction);
     const double value[] = {r->retrieval_pairs, m->r1, m->r5, m->r10, m->mean_rank, m->median_rank};
-    for (int i = 0; i < PUPIL_COUNT(value); i++) number(b, value[i]);
+    for (int i = 0; i < PUPIL_COUNT(value); i++) csv_number(b, value[i]);
     pupil_buf_puts(b, "\n");
 }
 
@@ -85,13 +85,13 @@ static int save_scores(const report *r)
     pupil_buf_puts(&b, "model,protocol,metric,n,value,low,high\n");
     for (int k = 0; k < r->n_scores; k++) {
         const score *s = &r->score[k];
-        text(&b, s->model);
+        csv_text(&b, s->model);
         pupil_buf_puts(&b, ",");
-        text(&b, s->protocol);
+        csv_text(&b, s->protocol);
         pupil_buf_puts(&b, ",");
-        text(&b, s->metric);
+        csv_text(&b, s->metric);
         const double value[] = {s->n, s->value, s->low, s->high};
-        for (int i = 0; i < PUPIL_COUNT(value); i++) number(&b, value[i]);
+        for (int i = 0; i < PUPIL_COUNT(value); i++) csv_number(&b, value[i]);
         pupil_buf_puts(&b, "\n");
     }
     return save(r, "scores.csv", &b);
@@ -106,13 +106,13 @@ static int save_series(const report *r, const char *file, bool (*wanted)(const c
     for (int k = 0; k < s->columns; k++) {
         if (!wanted(s->column[k].name)) continue;
         pupil_buf_puts(&b, ",");
-        text(&b, s->column[k].name);
+        csv_text(&b, s->column[k].name);
     }
     for (int64_t i = 0; i < s->rows; i++) {
         pupil_buf_puts(&b, "\n");
         pupil_buf_json_num(&b, series_get(s, "step")[i]);
         for (int k = 0; k < s->columns; k++)
-            if (wanted(s->column[k].name)) number(&b, s->column[k].v[i]);
+            if (wanted(s->column[k].name)) csv_number(&b, s->column[k].v[i]);
     }
     pupil_buf_puts(&b, "\n");
     return save(r, file, &b);

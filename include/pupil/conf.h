@@ -192,7 +192,7 @@ typedef struct {
 /** A head on token features: the generative reader, or the fusion head (which has no key heads and no captions). */
 typedef struct {
     bool enable;
-    int64_t width, layers, heads, kv_heads, caption_epochs, epochs, batch, answer_tokens;
+    int64_t width, layers, heads, kv_heads, caption_epochs, caption_pictures, epochs, batch, answer_tokens;
     double lr;
 } pupil_conf_head;
 

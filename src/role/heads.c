@@ -83,6 +83,19 @@ int head_questions(head_features *f)
     return r;
 }
 
+int head_told(head_features *f)
+{
+    const job *j = f->e->j;
+    int64_t n = pupil_dataset_count(j->data, PUPIL_TRAIN), most = j->conf->eval.reader.caption_pictures;
+    if (most > 0) n = PUPIL_MIN(n, most);
+    if (f->told.f16 || n == 0) return 0;
+    int64_t *sample = pupil_alloc((size_t)n * sizeof *sample);
+    for (int64_t i = 0; i < n; i++) sample[i] = i;
+    int r = embed_image_tokens(f->e->j, &f->s->m, PUPIL_TRAIN, sample, n, &f->room, &f->told);
+    pupil_free(&sample);
+    return r;
+}
+
 /* ---- a head ------------------------------------------------------------------------------------------- */
 static int answers_of(head_features *f, const head *h, char **answer)
 {
@@ -131,6 +144,7 @@ int evaluation_heads(evaluation *e, scored *s, bool baselines, bool student)
     int r = 0;
     for (int k = 0; k < PUPIL_COUNT(heads) && r == 0 && e->r.test; k++)
         if (heads[k].wanted) r = run_head(&f, &heads[k], student);
+    pupil_tokens_free(&f.told);
     for (int k = 0; k < 2; k++) {
         pupil_tokens_free(&f.image[k]);
         pupil_tokens_free(&f.question[k]);

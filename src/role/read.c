@@ -87,18 +87,17 @@ static void questions(reading_room *w, pupil_split split, texts *t)
     }
 }
 
-/* All captions of the pictures that are asked about in training. */
+/* All captions of the pictures that are told. */
 static int captions(reading_room *w, texts *t)
 {
     job *j = w->f->e->j;
-    const asked *q = &w->f->e->q[PUPIL_TRAIN];
     int64_t n = 0, i = 0;
-    for (int64_t p = 0; p < q->n_images; p++) n += pupil_dataset_captions(j->data, PUPIL_TRAIN, q->image[p]);
+    for (int64_t p = 0; p < w->f->told.n; p++) n += pupil_dataset_captions(j->data, PUPIL_TRAIN, p);
     texts_new(t, n);
-    for (int64_t p = 0; p < q->n_images; p++)
-        for (int k = 0; k < pupil_dataset_captions(j->data, PUPIL_TRAIN, q->image[p]); k++, i++) {
+    for (int64_t p = 0; p < w->f->told.n; p++)
+        for (int k = 0; k < pupil_dataset_captions(j->data, PUPIL_TRAIN, p); k++, i++) {
             char *text;
-            PUPIL_TRY(pupil_dataset_caption(j->data, PUPIL_TRAIN, q->image[p], k, &text));
+            PUPIL_TRY(pupil_dataset_caption(j->data, PUPIL_TRAIN, p, k, &text));
             put(t, w->begin);
             put_words(w, t, text);
             put(t, w->stop);
@@ -141,15 +140,14 @@ static int open_texts(reading_room *w)
     w->stop = pupil_tokenizer_pads(w->tok) ? w->scratch[0] : w->scratch[n - 1];
     questions(w, PUPIL_TRAIN, &w->train);
     questions(w, PUPIL_TEST, &w->test);
-    int r = w->sees && w->f->e->j->conf->eval.reader.caption_epochs ? captions(w, &w->caption) : 0;
+    int r = w->sees ? captions(w, &w->caption) : 0;
     if (r == 0) number_ids(w);
     return r;
 }
 
 /* ---- training ----------------------------------------------------------------------------------------- */
-static pupil_reading item(const reading_room *w, const texts *t, pupil_split split, int64_t i)
+static pupil_reading item(const reading_room *w, const texts *t, const pupil_tokens *p, int64_t i)
 {
-    const pupil_tokens *p = &w->f->image[split];
     pupil_reading it = {.ids = t->ids + t->first[i], .n = (int32_t)(t->first[i + 1] - t->first[i]), .given = t->given[i]};
     if (w->sees) {
         it.image = p->f16 + p->first[t->picture[i]] * p->width;
@@ -161,26 +159,27 @@ static pupil_reading item(const reading_room *w, const texts *t, pupil_split spl
 typedef struct {
     reading_room *w;
     const texts *t;
+    const pupil_tokens *p; /* of the pictures */
 } stage;
 
 static double gradient(void *ctx, const float *params, const int64_t *which, int64_t n, double scale, float *grads)
 {
     const stage *s = ctx;
     pupil_reading *it = pupil_alloc((size_t)(n + 1) * sizeof *it);
-    for (int64_t i = 0; i < n; i++) it[i] = item(s->w, s->t, PUPIL_TRAIN, which[i]);
+    for (int64_t i = 0; i < n; i++) it[i] = item(s->w, s->t, s->p, which[i]);
     double loss = pupil_reader_gradient(s->w->r, params, it, n, scale, grads);
     pupil_free(&it);
     return loss;
 }
 
-static int teach_stage(reading_room *w, const texts *t, int64_t epochs, uint64_t order, const char *name, const char *what)
+static int teach_stage(reading_room *w, const texts *t, const pupil_tokens *p, int64_t epochs, uint64_t order, const char *name, const char *what)
 {
     const pupil_conf_head *c = &w->f->e->j->conf->eval.reader;
     if (t->n == 0) return 0;
     char *title = pupil_format("%s: %s", name, what);
     lesson l = {.name = title, .table = pupil_reader_table(w->r), .params = w->params, .n = t->n, .epochs = epochs,
                 .batch = PUPIL_MIN(c->batch, t->n), .lr = c->lr, .seed = w->f->e->seed, .order = order, .weight = t->said, .gradient = gradient,
-                .ctx = &(stage){w, t}};
+                .ctx = &(stage){w, t, p}};
     int r = learn(w->f->e->j, &l);
     pupil_free(&title);
     return r;
@@ -195,8 +194,8 @@ static int teach_reader(reading_room *w, const char *name)
                                                  c->kv_heads, pupil_reader_mlp(c->width)});
     w->params = pupil_alloc((size_t)pupil_reader_table(w->r)->total * sizeof *w->params);
     pupil_table_init(pupil_reader_table(w->r), w->f->e->seed, w->params);
-    PUPIL_TRY(teach_stage(w, &w->caption, c->caption_epochs, 1, name, "captions"));
-    return teach_stage(w, &w->train, c->epochs, 2, name, "questions");
+    PUPIL_TRY(teach_stage(w, &w->caption, &w->f->told, c->caption_epochs, 1, name, "captions"));
+    return teach_stage(w, &w->train, p, c->epochs, 2, name, "questions");
 }
 
 /* ---- answers ------------------------------------------------------------------------------------------ */
@@ -209,7 +208,7 @@ static int answer_all(reading_room *w, int64_t most, int32_t *ids, int32_t *coun
     pupil_reading it[RUN];
     for (int64_t k = pupil_slot_first(runs, size, me); k < pupil_slot_first(runs, size, me + 1); k++) {
         int64_t at = k * RUN, some = PUPIL_MIN((int64_t)RUN, n - at);
-        for (int64_t i = 0; i < some; i++) it[i] = item(w, &w->test, PUPIL_TEST, at + i);
+        for (int64_t i = 0; i < some; i++) it[i] = item(w, &w->test, &w->f->image[PUPIL_TEST], at + i);
         pupil_reader_continue(w->r, w->params, it, some, w->known[w->stop], most, ids + at * most, count + at);
     }
     size_t *at = pupil_alloc((size_t)(size + 1) * sizeof *at);
@@ -264,6 +263,7 @@ int reader_answers(head_features *f, bool sees, const char *name, char **ret)
 {
     reading_room w = {.f = f, .tok = f->s->m.tok, .sees = sees};
     int r = sees ? head_images(f) : 0;
+    if (r == 0 && sees && f->e->j->conf->eval.reader.caption_epochs) r = head_told(f);
     if (r == 0) r = pupil_agree(f->e->j->world, open_texts(&w));
     if (r == 0) r = teach_reader(&w, name);
     if (r == 0) r = answer_texts(&w, ret);

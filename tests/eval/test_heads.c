@@ -110,6 +110,58 @@ static void reader_gradient(void **state)
     }
 }
 
+/* ---- against Llama --------------------------------------------------------------------------------- */
+/* Tensor k of the case: 0.6 sin(0.7 i + k), around 1 where it is a norm. */
+static void fill(float *at, int k, int64_t n, double around)
+{
+    for (int64_t i = 0; i < n; i++) at[i] = (float)(around + 0.6 * sin(0.7 * (double)i + k));
+}
+
+/* Logits at rows 1, 3 and 5 of ids 3 7 1 1 4 8, and -log p of the last four ids, computed by PyTorch in double with the formulas of
+ * transformers' LlamaModel (RMS norm, rotate_half, repeat_kv, SwiGLU, tied embeddings; theta 10000, eps 1e-5). */
+static void reader_is_llama(void **state)
+{
+    enum { W = 16, HEADS = 4, KV = 2, HD = 4, MLP = 12, LAYERS = 2, V = 9, T = 6 };
+    static const int32_t ids[T] = {3, 7, 1, 1, 4, 8};
+    static const double want[3][V] = {
+        {1.937112534, 1.082234962, -1.497714612, -1.690321663, 0.811427573, 2.019769152, 0.008618350, -2.016270018, -0.827243590},
+        {-2.319820711, -1.135838475, 1.858659241, 1.890472207, -1.091109135, -2.333473129, 0.143696345, 2.391815243, 0.827403910},
+        {-2.592147427, -0.535012402, 2.374927187, 1.499255942, -1.766214691, -2.216356288, 0.866352478, 2.568103821, 0.176322655}};
+    (void)state;
+    pupil_reader *r = pupil_reader_new(&(pupil_reader_arch){0, V, T, W, LAYERS, HEADS, KV, MLP});
+    float *p = floats(pupil_reader_table(r)->total), *g = floats(pupil_reader_table(r)->total);
+    fill(p + r->embed, 1, V * W, 0);
+    fill(p + r->norm, 99, W, 1);
+    for (int l = 0; l < LAYERS; l++) {
+        const attend_at *a = &r->block[l].attend;
+        const mlp_at *m = &r->block[l].mlp;
+        int k = 10 * (l + 1);
+        fill(p + a->norm, k, W, 1);
+        fill(p + a->q, k + 1, HEADS * HD * W, 0);
+        fill(p + a->kv, k + 2, KV * HD * W, 0);
+        fill(p + a->kv + KV * HD * W, k + 3, KV * HD * W, 0);
+        fill(p + a->out, k + 4, W * HEADS * HD, 0);
+        fill(p + m->norm, k + 5, W, 1);
+        fill(p + m->up, k + 6, MLP * W, 0);
+        fill(p + m->up + MLP * W, k + 7, MLP * W, 0);
+        fill(p + m->down, k + 8, W * MLP, 0);
+    }
+    for (int row = 1, c = 0; row < T; row += 2, c++) {
+        reader_batch b;
+        reader_end e;
+        pupil_reading one = {.ids = ids, .n = T, .given = row + 1};
+        arena_reset(&r->memory);
+        reader_pack(r, p, &one, 1, true, &b);
+        reader_forward(r, p, &b, NULL, NULL, NULL, &e);
+        CHECK(max_error(e.z, want[c], V) < 2e-5, "row %d: error %.3g", row, max_error(e.z, want[c], V));
+    }
+    pupil_reading all = {.ids = ids, .n = T, .given = 2};
+    double loss = pupil_reader_gradient(r, p, &all, 1, 1, g);
+    CHECK(fabs(loss - 17.92468368723327) < 1e-4, "loss %.7f", loss);
+    pupil_reader_free(&r);
+    DROP(p, g);
+}
+
 /* Logits of the last row of ids[0..n-1] behind a picture, by a whole pass. */
 static float *whole_pass(reading *k, const float *p, int i, const int32_t *ids, int32_t n)
 {
@@ -273,7 +325,7 @@ static void fusion_apart(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reader_gradient), cmocka_unit_test(reader_cache), cmocka_unit_test(reader_causal),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reader_gradient), cmocka_unit_test(reader_is_llama), cmocka_unit_test(reader_cache), cmocka_unit_test(reader_causal),
                                        cmocka_unit_test(fusion_gradient), cmocka_unit_test(fusion_apart)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

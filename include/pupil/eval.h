@@ -140,6 +140,12 @@ typedef struct {
     const int64_t *image_row; /* per question: its row in `image` */
     int64_t n_images, n;
 } pupil_probe_data;
+/** What the probe sees of question i of some data: rows normalised, standardised by the columns of the training data. */
+typedef struct pupil_pooled pupil_pooled;
+pupil_pooled *pupil_pooled_new(pupil_probe_inputs inputs, int64_t dim, const pupil_probe_data *train);
+void pupil_pooled_free(pupil_pooled **p);
+int64_t pupil_pooled_width(const pupil_pooled *p);
+void pupil_pooled_row(const pupil_pooled *p, const pupil_probe_data *data, int64_t i, float *ret);
 /** Train on `train` with soft-label BCE (sum over answers, mean over the batch), AdamW, cosine; predict the
  *  argmax answer of each test question into ret_answer[n_test] (indices in the answer list). Two layers:
  *  Linear -> GELU -> Linear. `tick(ctx, epochs done, of)` may be NULL. Uses the calling thread's BLAS only.
@@ -191,9 +197,11 @@ void pupil_reader_continue(pupil_reader *r, const float *params, const pupil_rea
                            int32_t *ret_ids, int32_t *ret_n);
 
 /** The fusion head, after METER: tokens of the picture and of the question, each through a linear layer, then co-attention
- *  layers (each stream looks at itself, at the other, then its MLP); both means -> Linear -> GELU -> one logit an answer. */
+ *  layers (each stream looks at itself, at the other, then its MLP); both means, and what the probe sees of the pooled
+ *  embeddings -> Linear -> GELU -> one logit an answer. */
 typedef struct {
     int64_t image_width, text_width, width, layers, heads, mlp, answers;
+    int64_t pooled; /* width of the probe's features */
 } pupil_fusion_arch;
 typedef struct pupil_fusion pupil_fusion;
 pupil_fusion *pupil_fusion_new(const pupil_fusion_arch *a);
@@ -204,6 +212,7 @@ void pupil_fusion_start(const pupil_fusion *f, const float *target, int64_t n, f
 typedef struct {
     const uint16_t *image, *text;
     int64_t image_rows, text_rows;
+    const float *pooled; /* [arch.pooled] */
     const float *target; /* [answers]; not looked at by answer */
 } pupil_fusing;
 /** Sum over questions and answers of the BCE with soft labels, times `scale`; grads += its gradient. */

@@ -1,7 +1,7 @@
 /** role: the story of a job, to be read from top to bottom in one sitting (src/role/run.c).
  *
  *  A run directory (run.dir) holds: resolved.yaml, run.json, merges.txt, metrics.jsonl, checkpoints/, model.safetensors,
- *  config.json, eval.json, vqa_results.json, samples/, "finished" (the digest of a finished run). A teacher folder
+ *  config.json, eval.json, vqa_results.json, answers.txt, heads/, samples/, "finished" (the digest of a finished run). A teacher folder
  *  (teacher.dir) holds model.safetensors, config.json, merges.txt and, when trained here, recipe.yaml,
  *  metrics.jsonl, checkpoints/.
  */

@@ -30,6 +30,8 @@ static void add_blocks(pupil_fusion *f)
         }
 }
 
+static int64_t pooled_width(const pupil_fusion *f) { return 2 * f->arch.width + f->arch.pooled; }
+
 pupil_fusion *pupil_fusion_new(const pupil_fusion_arch *a)
 {
     static const char *const stream[] = {"image.", "text."};
@@ -45,7 +47,7 @@ pupil_fusion *pupil_fusion_new(const pupil_fusion_arch *a)
         f->norm[s] = add(t, "norm.weight", stream[s], a->width, 0, PUPIL_INIT_CONST, 1);
     }
     add_blocks(f);
-    f->fc_w = add(t, "fc.weight", "", a->width, 2 * a->width, PUPIL_INIT_NORMAL, pow(2.0 * (double)a->width, -0.5));
+    f->fc_w = add(t, "fc.weight", "", a->width, pooled_width(f), PUPIL_INIT_NORMAL, pow((double)pooled_width(f), -0.5));
     f->fc_b = add(t, "fc.bias", "", a->width, 0, PUPIL_INIT_CONST, 0);
     f->out_w = add(t, "out.weight", "", a->answers, a->width, PUPIL_INIT_NORMAL, 0.1 * pow((double)a->width, -0.5));
     f->out_b = add(t, "out.bias", "", a->answers, 0, PUPIL_INIT_CONST, 0);
@@ -110,7 +112,7 @@ static void layer_forward(pupil_fusion *f, const float *params, int64_t l, fusio
     }
 }
 
-/* pooled[n, 2 width]: the mean of each question's normed rows, the picture's first. */
+/* The mean of each question's normed rows, the picture's first. */
 static void pool(pupil_fusion *f, const float *params, fusion_batch *b, int s)
 {
     int64_t width = f->arch.width;
@@ -119,7 +121,7 @@ static void pool(pupil_fusion *f, const float *params, fusion_batch *b, int s)
     t->rstd = arena_take(&f->memory, t->rows);
     pupil_rmsnorm_forward(t->normed, t->rstd, t->end, params + f->norm[s], t->rows, width, f->shape.eps);
     for (int64_t i = 0; i < t->n; i++) {
-        float *mean = b->pooled + (2 * i + s) * width;
+        float *mean = b->pooled + i * pooled_width(f) + s * width;
         memset(mean, 0, (size_t)width * sizeof *mean);
         for (int64_t r = 0; r < t->count[i]; r++) pupil_add(mean, t->normed + (t->first[i] + r) * width, width);
         for (int64_t j = 0; j < width; j++) mean[j] /= (float)t->count[i];
@@ -128,7 +130,7 @@ static void pool(pupil_fusion *f, const float *params, fusion_batch *b, int s)
 
 void fusion_forward(pupil_fusion *f, const float *params, const pupil_fusing *item, int64_t n, fusion_batch *b)
 {
-    int64_t width = f->arch.width;
+    int64_t width = f->arch.width, all = pooled_width(f);
     arena *m = &f->memory;
     arena_reset(m);
     for (int s = 0; s < STREAMS; s++) {
@@ -136,10 +138,11 @@ void fusion_forward(pupil_fusion *f, const float *params, const pupil_fusing *it
         b->s[s].end = b->s[s].x;
     }
     for (int64_t l = 0; l < f->arch.layers; l++) layer_forward(f, params, l, b);
-    b->pooled = arena_take(m, n * 2 * width);
+    b->pooled = arena_take(m, n * all);
     b->h = arena_take(m, n * width), b->act = arena_take(m, n * width), b->z = arena_take(m, n * f->arch.answers);
     for (int s = 0; s < STREAMS; s++) pool(f, params, b, s);
-    pupil_linear_forward(b->h, b->pooled, params + f->fc_w, NULL, n, 2 * width, width);
+    for (int64_t i = 0; i < n; i++) memcpy(b->pooled + i * all + 2 * width, item[i].pooled, (size_t)f->arch.pooled * sizeof *b->pooled);
+    pupil_linear_forward(b->h, b->pooled, params + f->fc_w, NULL, n, all, width);
     pupil_bias_act_forward(b->act, b->h, params + f->fc_b, n, width, PUPIL_GELU);
     pupil_linear_forward(b->z, b->act, params + f->out_w, params + f->out_b, n, width, f->arch.answers);
 }
@@ -155,18 +158,18 @@ void pupil_fusion_answer(pupil_fusion *f, const float *params, const pupil_fusin
 /* dz -> the gradient of both streams' ends. */
 static void head_backward(pupil_fusion *f, const float *params, const fusion_batch *b, const float *dz, float *g, float *dx[STREAMS])
 {
-    int64_t n = b->s[0].n, width = f->arch.width;
+    int64_t n = b->s[0].n, width = f->arch.width, all = pooled_width(f);
     arena *m = &f->memory;
-    float *dact = arena_take(m, n * width), *dpooled = arena_take(m, n * 2 * width);
+    float *dact = arena_take(m, n * width), *dpooled = arena_take(m, n * all);
     pupil_linear_backward(dact, g + f->out_w, g + f->out_b, dz, b->act, params + f->out_w, n, width, f->arch.answers);
     pupil_act_backward(dact, dact, b->h, n * width, PUPIL_GELU);
-    pupil_linear_backward(dpooled, g + f->fc_w, g + f->fc_b, dact, b->pooled, params + f->fc_w, n, 2 * width, width);
+    pupil_linear_backward(dpooled, g + f->fc_w, g + f->fc_b, dact, b->pooled, params + f->fc_w, n, all, width);
     for (int s = 0; s < STREAMS; s++) {
         const fusion_stream *t = &b->s[s];
         float *d = arena_take(m, t->rows * width);
         for (int64_t i = 0; i < n; i++)
             for (int64_t r = 0; r < t->count[i]; r++)
-                for (int64_t j = 0; j < width; j++) d[(t->first[i] + r) * width + j] = dpooled[(2 * i + s) * width + j] / (float)t->count[i];
+                for (int64_t j = 0; j < width; j++) d[(t->first[i] + r) * width + j] = dpooled[i * all + s * width + j] / (float)t->count[i];
         dx[s] = arena_take(m, t->rows * width);
         memset(dx[s], 0, (size_t)(t->rows * width) * sizeof *dx[s]);
         pupil_rmsnorm_backward(dx[s], g + f->norm[s], d, t->end, t->rstd, params + f->norm[s], t->rows, width);

@@ -38,7 +38,7 @@ typedef struct {
 } fusion_stream;
 typedef struct {
     fusion_stream s[STREAMS];
-    float *pooled, *h, *act, *z; /* [n, 2 width]: the means side by side; [n, width], [n, answers] */
+    float *pooled, *h, *act, *z; /* [n, 2 width + arch.pooled]: the means, then the probe's features; [n, width], [n, answers] */
 } fusion_batch;
 void fusion_forward(pupil_fusion *f, const float *params, const pupil_fusing *item, int64_t n, fusion_batch *b);
 

@@ -144,17 +144,38 @@ static void standardise(float *y, const float *x, const columns *c, int64_t d)
     for (int64_t j = 0; j < d; j++) y[j] = (x[j] * inverse - c->mean[j]) * c->scale[j];
 }
 
-static int64_t features_of(const pupil_probe_conf *c) { return c->inputs == PUPIL_PROBE_FULL ? 4 * c->dim : c->dim; }
+struct pupil_pooled {
+    pupil_probe_inputs inputs;
+    int64_t dim;
+    columns image, question;
+};
 
-/* The head's input row for question i. */
-static void assemble(const pupil_probe_conf *c, const columns *image, const columns *question,
-                     const pupil_probe_data *data, int64_t i, float *x)
+pupil_pooled *pupil_pooled_new(pupil_probe_inputs inputs, int64_t dim, const pupil_probe_data *train)
 {
-    int64_t d = c->dim;
-    float *v = x, *q = c->inputs == PUPIL_PROBE_FULL ? x + d : x;
-    if (c->inputs != PUPIL_PROBE_QUESTION) standardise(v, row_of(data, true, i, d), image, d);
-    if (c->inputs != PUPIL_PROBE_IMAGE) standardise(q, row_of(data, false, i, d), question, d);
-    if (c->inputs != PUPIL_PROBE_FULL) return;
+    pupil_pooled *p = pupil_alloc(sizeof *p);
+    *p = (pupil_pooled){.inputs = inputs, .dim = dim};
+    if (inputs != PUPIL_PROBE_QUESTION) p->image = columns_of(train, true, dim);
+    if (inputs != PUPIL_PROBE_IMAGE) p->question = columns_of(train, false, dim);
+    return p;
+}
+
+void pupil_pooled_free(pupil_pooled **p)
+{
+    if (!*p) return;
+    columns_free(&(*p)->image);
+    columns_free(&(*p)->question);
+    pupil_free(p);
+}
+
+int64_t pupil_pooled_width(const pupil_pooled *p) { return p->inputs == PUPIL_PROBE_FULL ? 4 * p->dim : p->dim; }
+
+void pupil_pooled_row(const pupil_pooled *p, const pupil_probe_data *data, int64_t i, float *x)
+{
+    int64_t d = p->dim;
+    float *v = x, *q = p->inputs == PUPIL_PROBE_FULL ? x + d : x;
+    if (p->inputs != PUPIL_PROBE_QUESTION) standardise(v, row_of(data, true, i, d), &p->image, d);
+    if (p->inputs != PUPIL_PROBE_IMAGE) standardise(q, row_of(data, false, i, d), &p->question, d);
+    if (p->inputs != PUPIL_PROBE_FULL) return;
     for (int64_t j = 0; j < d; j++) {
         x[2 * d + j] = v[j] * q[j];
         x[3 * d + j] = fabsf(v[j] - q[j]);
@@ -165,7 +186,7 @@ static void assemble(const pupil_probe_conf *c, const columns *image, const colu
 typedef struct {
     const pupil_probe_conf *conf;
     probe head;
-    columns image, question;
+    pupil_pooled *pooled;
     float *x, *target; /* one batch */
     float *m, *v;      /* AdamW's moments */
 } session;
@@ -219,7 +240,7 @@ static int train_head(session *s, const pupil_probe_data *train, const float *ta
         for (int64_t r = 0; r < n; r++) {
             int64_t i = (int64_t)pupil_permute(c->seed, PUPIL_STREAM_PROBE, (uint64_t)epoch, (uint64_t)train->n,
                                                (uint64_t)(first + r));
-            assemble(c, &s->image, &s->question, train, i, s->x + r * s->head.features);
+            pupil_pooled_row(s->pooled, train, i, s->x + r * s->head.features);
             memcpy(s->target + r * answers, target + i * answers, (size_t)answers * sizeof *target);
         }
         double loss = probe_gradient(&s->head, s->x, s->target, n);
@@ -245,7 +266,7 @@ static void predict(session *s, const pupil_probe_data *test, int32_t *ret_answe
     for (int64_t first = 0; first < test->n; first += s->conf->batch) {
         int64_t n = PUPIL_MIN(s->conf->batch, test->n - first);
         for (int64_t r = 0; r < n; r++)
-            assemble(s->conf, &s->image, &s->question, test, first + r, s->x + r * s->head.features);
+            pupil_pooled_row(s->pooled, test, first + r, s->x + r * s->head.features);
         probe_forward(&s->head, s->x, n);
         for (int64_t r = 0; r < n; r++)
             ret_answer[first + r] = probe_argmax(s->head.z + r * s->head.answers, s->head.answers);
@@ -258,17 +279,15 @@ int pupil_probe_run(const pupil_probe_conf *c, const pupil_probe_data *train, co
     PUPIL_REQUIRE(c->dim > 0 && c->hidden > 0 && c->batch > 0 && n_answers > 0);
     if (train->n <= 0) return pupil_fail(PUPIL_EUSER, "VQA probe: there are no training questions");
     session s = {.conf = c};
-    probe_init(&s.head, features_of(c), c->hidden, n_answers, c->batch, c->seed);
-    if (c->inputs != PUPIL_PROBE_QUESTION) s.image = columns_of(train, true, c->dim);
-    if (c->inputs != PUPIL_PROBE_IMAGE) s.question = columns_of(train, false, c->dim);
+    s.pooled = pupil_pooled_new(c->inputs, c->dim, train);
+    probe_init(&s.head, pupil_pooled_width(s.pooled), c->hidden, n_answers, c->batch, c->seed);
     s.x = floats(c->batch * s.head.features), s.target = floats(c->batch * n_answers);
     s.m = floats(s.head.count), s.v = floats(s.head.count);
     int r = train_head(&s, train, target, tick, ctx);
     if (r == 0) predict(&s, test, ret_answer);
     float **owned[] = {&s.x, &s.target, &s.m, &s.v};
     for (int i = 0; i < PUPIL_COUNT(owned); i++) pupil_free(owned[i]);
-    columns_free(&s.image);
-    columns_free(&s.question);
+    pupil_pooled_free(&s.pooled);
     probe_free(&s.head);
     return r;
 }

@@ -245,11 +245,11 @@ static void reader_causal(void **state)
 }
 
 /* ---- the fusion head ------------------------------------------------------------------------------ */
-enum { TEXT_WIDTH = 6, ANSWERS = 5 };
+enum { TEXT_WIDTH = 6, ANSWERS = 5, POOLED = 7 };
 typedef struct {
     pupil_fusion *f;
     uint16_t *image, *text;
-    float target[TEXTS][ANSWERS];
+    float target[TEXTS][ANSWERS], pooled[TEXTS][POOLED];
     pupil_fusing item[TEXTS];
 } fusing;
 
@@ -257,11 +257,12 @@ static void fusing_new(fusing *k)
 {
     static const int64_t rows[TEXTS] = {3, 7, 2, 4};
     *k = (fusing){.image = features(5, TEXTS * IMAGE_ROWS * IMAGE_WIDTH), .text = features(6, 16 * TEXT_WIDTH)};
-    k->f = pupil_fusion_new(&(pupil_fusion_arch){IMAGE_WIDTH, TEXT_WIDTH, 12, 2, 3, 20, ANSWERS});
+    k->f = pupil_fusion_new(&(pupil_fusion_arch){IMAGE_WIDTH, TEXT_WIDTH, 12, 2, 3, 20, ANSWERS, POOLED});
     for (int64_t i = 0, at = 0; i < TEXTS; at += rows[i++]) {
         k->target[i][i] = 0.9f;
+        for (int j = 0; j < POOLED; j++) k->pooled[i][j] = (float)sin(1 + 3 * j + (double)i);
         k->target[i][(i + 2) % ANSWERS] = 0.3f;
-        k->item[i] = (pupil_fusing){k->image + i * IMAGE_ROWS * IMAGE_WIDTH, k->text + at * TEXT_WIDTH, IMAGE_ROWS, rows[i], k->target[i]};
+        k->item[i] = (pupil_fusing){k->image + i * IMAGE_ROWS * IMAGE_WIDTH, k->text + at * TEXT_WIDTH, IMAGE_ROWS, rows[i], k->pooled[i], k->target[i]};
     }
 }
 
@@ -312,8 +313,9 @@ static void fusion_apart(void **state)
     pupil_fusion_answer(k.f, p, k.item, TEXTS, answer);
     for (int i = 0; i < TEXTS; i++)
         for (int a = 0; a < ANSWERS; a++) assert_true(all[i * ANSWERS + a] <= all[i * ANSWERS + answer[i]]);
-    for (int part = 0; part < 2; part++) {
-        (part ? k.text : k.image)[1] ^= 0x8000;
+    for (int part = 0; part < 3; part++) {
+        if (part == 2) k.pooled[0][3] += 1;
+        else (part ? k.text : k.image)[1] ^= 0x8000;
         fusion_forward(k.f, p, &k.item[0], 1, &b);
         float moved = 0;
         for (int a = 0; a < ANSWERS; a++) moved = fmaxf(moved, fabsf(b.z[a] - all[a]));

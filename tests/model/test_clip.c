@@ -600,6 +600,59 @@ static void initial_parameters(void **state)
     pupil_clip_free(&c);
 }
 
+/* Rows of mean 0 and variance 1: of one block's text tower those of embedding + position; of a causal one, rows of a text that
+ * goes on are those of the text that ends there. Pictures are apart, and a patch shows in its own row the most. */
+static void token_features(void **state)
+{
+    for (int k = 0; k < 2; k++) {
+        world w;
+        world_new(&w, &tiny[k], 3);
+        int64_t vw = tiny[k].image.width, tw = tiny[k].text.width, tok = pupil_arch_tokens(&tiny[k]), texts = w.cu[3];
+        pupil_acts *a = pupil_acts_new(w.c, 3, false);
+        pupil_scratch *s = pupil_scratch_new(w.c, 3);
+        pupil_weights *flat = pupil_weights_flat(w.fparams);
+        float *image = floats(3 * w.embed), *text = floats(3 * w.embed), *v = floats(3 * tok * vw), *t = floats(texts * tw), *cut = floats(texts * tw);
+        float *again = floats(3 * tok * vw);
+        fast_features(&w, a, s, image, text);
+        pupil_image_tokens(w.c, a, v);
+        pupil_text_tokens(w.c, a, t);
+        for (int64_t r = 0; r < 3 * tok; r++) {
+            double mean = 0, square = 0;
+            for (int64_t j = 0; j < vw; j++) mean += (double)v[r * vw + j] / (double)vw, square += pow((double)v[r * vw + j], 2) / (double)vw;
+            assert_true(fabs(mean) < 1e-5 && fabs(square - 1) < 0.02);
+        }
+        const double *table = w.params + pupil_table_find(pupil_clip_table(w.c), "token_embedding.weight")->offset;
+        const double *pos = w.params + pupil_table_find(pupil_clip_table(w.c), "positional_embedding")->offset;
+        double *ones = doubles(2 * tw), *x = doubles(tw);
+        for (int64_t j = 0; j < tw; j++) ones[j] = 1;
+        for (int i = 0; i < 3; i++)
+            for (int32_t r = w.cu[i]; r < w.cu[i + 1]; r++) {
+                int32_t cu[] = {0, r + 1 - w.cu[i]};
+                pupil_text_forward(w.c, flat, a, s, w.ids + w.cu[i], cu, 1, text);
+                pupil_text_tokens(w.c, a, cut);
+                double *row = to_doubles(t + r * tw, tw);
+                CHECK(max_error(cut + (cu[1] - 1) * tw, row, tw) < 1e-5, "text %d, row %d: %.3g", i, r, max_error(cut + (cu[1] - 1) * tw, row, tw));
+                for (int64_t j = 0; j < tw; j++) x[j] = table[w.ids[r] * tw + j] + pos[(r - w.cu[i]) * tw + j];
+                pupil_plain_layernorm(x, x, ones, ones + tw, 1, tw, 1e-5);
+                assert_int_equal(max_error(t + r * tw, x, tw) < 1e-5, tiny[k].text.layers == 1);
+                pupil_free(&row);
+            }
+        w.fimages[w.pixels] += 1; /* a pixel of the second picture's first patch */
+        pupil_image_forward(w.c, flat, a, s, w.fimages, 3, image);
+        pupil_image_tokens(w.c, a, again);
+        assert_memory_equal(again, v, (size_t)(tok * vw) * sizeof *v);
+        assert_memory_equal(again + 2 * tok * vw, v + 2 * tok * vw, (size_t)(tok * vw) * sizeof *v);
+        double *old = to_doubles(v, 3 * tok * vw);
+        double own = max_error(again + (tok + 1) * vw, old + (tok + 1) * vw, vw), other = max_error(again + (tok + 3) * vw, old + (tok + 3) * vw, vw);
+        assert_true(own > other && other > 0);
+        DROP(image, text, v, t, cut, again, old, ones, x);
+        pupil_weights_free(&flat);
+        pupil_acts_free(&a);
+        pupil_scratch_free(&s);
+        world_end(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -610,6 +663,7 @@ int main(void)
         cmocka_unit_test(packed_captions_equal_padded_ones),
         cmocka_unit_test(keeping_activations_changes_no_bit),
         cmocka_unit_test(a_row_hardly_depends_on_the_batch),
+        cmocka_unit_test(token_features),
         cmocka_unit_test(presets_have_the_published_sizes),
         cmocka_unit_test(initial_parameters),
     };

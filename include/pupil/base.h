@@ -66,6 +66,13 @@ _Noreturn void pupil_bug(const char *file, int line, const char *cond);
 #define PUPIL_COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 #define PUPIL_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define PUPIL_MAX(a, b) ((a) > (b) ? (a) : (b))
+/** A hot loop built for AVX-512, AVX2 and the base line; the loader picks once. OpenMP regions are outlined before
+ *  cloning, so a cloned function holds no parallel region: regions call cloned functions. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define PUPIL_CLONES __attribute__((noinline, target_clones("avx512f", "avx2", "default")))
+#else
+#define PUPIL_CLONES __attribute__((noinline))
+#endif
 
 /* ---- log ---------------------------------------------------------------------------------------- */
 typedef enum { PUPIL_LOG_ERROR, PUPIL_LOG_WARN, PUPIL_LOG_INFO, PUPIL_LOG_DEBUG } pupil_log_level;

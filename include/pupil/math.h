@@ -24,14 +24,6 @@ int pupil_math_threads(void);
 void pupil_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                 const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 
-/** A hot loop built for AVX-512, AVX2 and the base line; the loader picks once. OpenMP regions are outlined before
- *  cloning, so a cloned function holds no parallel region: regions call cloned functions. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define PUPIL_CLONES __attribute__((noinline, target_clones("avx512f", "avx2", "default")))
-#else
-#define PUPIL_CLONES __attribute__((noinline))
-#endif
-
 /** z[m,n] = alpha a[m,k] b[n,k]^T in double, of float rows. */
 void pupil_row_products(double *z, double alpha, const float *a, int64_t lda, int64_t m, const float *b, int64_t ldb, int64_t n,
                         int64_t k);

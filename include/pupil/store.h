@@ -21,7 +21,8 @@
  *                    crcs=aabbccdd/eeff0011,... error=0.9999/0.998/1.2e-7" (crcs, per block: CRC-32C of each plane as
  *                    stored, images then texts, an i8 plane's scales behind its values; head: of all bytes before the first
  *                    chunk, which are all that are not chunks; error: what the number format cost, mean and least cosine
- *                    of rows before and after, mean KL of the affinities of 32 rows a block; not for f32).
+ *                    of rows before and after, mean KL of the affinities of 32 rows of every eighth block; not for
+ *                    f32).
  *                    "drop file=" takes back what was said of a file
  *                    "claim lane= n= rank= part=" takes part of the work, see pupil_cache_claim()
  *  seg-gGGGG-rRRRR-KKKKK.h5   one segment: K-th file of rank R in generation G of lane 0 (seg-sSSSS-g... of lane S,

@@ -322,6 +322,7 @@ int cmd_bench(int argc, char **argv)
         {"model", cmd_bench_model, "teacher forward and student step as a share of it"},
         {"loss", cmd_bench_loss, "losses as a share of a student's step"},
         {"allreduce", cmd_bench_reduce, "gradients' way between ranks, against MPI's own all-reduce"},
+        {"cache", cmd_bench_cache, "a teacher cache written and read, against plain files"},
         {"input", cmd_bench_input, "pictures decoded, resized and normalised per second"},
     };
     return cli_family("bench", verbs, PUPIL_COUNT(verbs), argc, argv);

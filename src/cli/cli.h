@@ -111,6 +111,7 @@ int cmd_bench(int argc, char **argv);
 int cmd_bench_input(int argc, char **argv);
 int cmd_bench_loss(int argc, char **argv);
 int cmd_bench_reduce(int argc, char **argv);
+int cmd_bench_cache(int argc, char **argv);
 int cmd_help(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 /** The first page of `pupil help`, to out. */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 const char *const cli_planned[] = {
-    "cache build", "cache export", "bench cache"};
+    "cache build", "cache export"};
 const int cli_nplanned = PUPIL_COUNT(cli_planned);
 
 static const cli_command commands[] = {
@@ -26,7 +26,7 @@ static const cli_command commands[] = {
     {"tokenize", cmd_tokenize, "ids of each line of a text"},
     {"preprocess", cmd_preprocess, "the tensor a tower would see of each picture"},
 #if PUPIL_BENCH
-    {"bench", cmd_bench, "gemm, model, loss, allreduce, input: speed; as a share of this machine's own ceiling"},
+    {"bench", cmd_bench, "gemm, model, loss, allreduce, cache, input: speed; as a share of this machine's own ceiling"},
 #endif
     {"help", cmd_help, "this list; help config | losses | cache | import | formats | jobs"},
     {"version", cmd_version, "versions of pupil and of what it stands on"},

@@ -131,7 +131,9 @@ static int pack(pupil_cache_writer *w, int plane, const float *x, int64_t block,
                       (double)x[good], isfinite(x[good]) ? "too large for this dtype: store as f32" : "which is not finite");
 }
 
-/* What the number format costs: of all planes the cosine, of the first view and caption the affinities. */
+enum { AFFINITY_EVERY = 8 };
+
+/* What the number format costs: of all planes the cosine, of the first view and caption of some blocks the affinities. */
 static void measure_error(pupil_cache_writer *w, const float *const x[SIDES], int64_t rows)
 {
     const pupil_cache_shape *s = &w->c->shape;
@@ -141,7 +143,8 @@ static void measure_error(pupil_cache_writer *w, const float *const x[SIDES], in
         plane_unpack(s, w->again[side], raw_plane(w, p), s->block);
         error_cosine(&w->g.error, x[side] + k * rows * s->dim, w->again[side], rows, s->dim);
     }
-    error_affinity(&w->g.error, x, (const float *const[SIDES]){w->again[IMAGE], w->again[TEXT]}, rows, s->dim, w->scale);
+    if (w->g.n % AFFINITY_EVERY == 0)
+        error_affinity(&w->g.error, x, (const float *const[SIDES]){w->again[IMAGE], w->again[TEXT]}, rows, s->dim, w->scale);
 }
 
 static int begin(pupil_cache_writer *w)

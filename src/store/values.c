@@ -90,46 +90,75 @@ bool plane_unpack(const pupil_cache_shape *s, float *x, const void *raw, int64_t
 }
 
 /* ---- what storing changed ------------------------------------------------------------------------------- */
-static double dot(const float *a, const float *b, int64_t n)
+/* Of a row before and after: |x|^2, |y - x|^2 and |y|^2 - |x|^2, small ones as sums of small ones. */
+typedef struct {
+    float xx, dd, more;
+} change;
+
+PUPIL_CLONES static change change_of(const float *x, const float *y, int64_t n)
 {
-    double s = 0;
-    for (int64_t i = 0; i < n; i++) s += (double)a[i] * (double)b[i];
-    return s;
+    float xx = 0, dd = 0, more = 0;
+#pragma omp simd reduction(+ : xx, dd, more)
+    for (int64_t i = 0; i < n; i++) {
+        float d = y[i] - x[i];
+        xx += x[i] * x[i];
+        dd += d * d;
+        more += d * (x[i] + y[i]);
+    }
+    return (change){xx, dd, more};
 }
 
 void error_cosine(stored_error *e, const float *x, const float *y, int64_t rows, int64_t dim)
 {
     for (int64_t r = 0; r < rows; r++, x += dim, y += dim) {
-        double xx = dot(x, x, dim), yy = dot(y, y, dim);
-        if (!(xx > 0)) continue;
-        double cosine = yy > 0 ? fmin(1, dot(x, y, dim) / sqrt(xx * yy)) : 0;
+        change c = change_of(x, y, dim);
+        if (!(c.xx > 0)) continue;
+        double before = sqrt((double)c.xx), after = sqrt(fmax(0, (double)c.xx + (double)c.more)), longer = (double)c.more / (before + after);
+        double cosine = after > 0 ? fmin(1, 1 - ((double)c.dd - longer * longer) / (2 * before * after)) : 0;
         if (e->rows == 0 || cosine < e->cosine_least) e->cosine_least = cosine;
         e->cosine += cosine;
         e->rows++;
     }
 }
 
-/* log-softmax of scale * cos(a row, b rows), in place of z[n] */
-static void log_softmax(double *z, const float *a, const float *b, int64_t n, int64_t dim, double scale)
+PUPIL_CLONES static double dot(const float *a, const float *b, int64_t n)
 {
-    double most = -INFINITY, sum = 0, aa = dot(a, a, dim);
+    double s = 0;
+#pragma omp simd reduction(+ : s)
+    for (int64_t i = 0; i < n; i++) s += (double)a[i] * (double)b[i];
+    return s;
+}
+
+enum { AFFINITY_ROWS = 32 };
+
+/* log-softmax of scale * cos(row i of x, all n rows of it), lengths given, into z[n] */
+static void log_softmax(double *z, const float *const x[SIDES], const double length[SIDES][AFFINITY_ROWS], int64_t i, int64_t n, int64_t dim, double scale)
+{
+    double most = -INFINITY, sum = 0;
     for (int64_t j = 0; j < n; j++) {
-        double bb = dot(b + j * dim, b + j * dim, dim), norm = sqrt(aa * bb);
-        z[j] = norm > 0 ? scale * dot(a, b + j * dim, dim) / norm : 0;
+        double lengths = length[IMAGE][i] * length[TEXT][j];
+        z[j] = lengths > 0 ? scale * dot(x[IMAGE] + i * dim, x[TEXT] + j * dim, dim) / lengths : 0;
         most = fmax(most, z[j]);
     }
     for (int64_t j = 0; j < n; j++) sum += exp(z[j] - most);
     for (int64_t j = 0; j < n; j++) z[j] -= most + log(sum);
 }
 
+static void lengths_of(double length[SIDES][AFFINITY_ROWS], const float *const x[SIDES], int64_t n, int64_t dim)
+{
+    for (int k = 0; k < SIDES; k++)
+        for (int64_t i = 0; i < n; i++) length[k][i] = sqrt(dot(x[k] + i * dim, x[k] + i * dim, dim));
+}
+
 void error_affinity(stored_error *e, const float *const x[SIDES], const float *const y[SIDES], int64_t rows, int64_t dim, double scale)
 {
-    enum { MOST = 32 };
-    int64_t n = PUPIL_MIN(rows, (int64_t)MOST);
-    double p[MOST], q[MOST], kl = 0;
+    int64_t n = PUPIL_MIN(rows, (int64_t)AFFINITY_ROWS);
+    double p[AFFINITY_ROWS], q[AFFINITY_ROWS], before[SIDES][AFFINITY_ROWS], after[SIDES][AFFINITY_ROWS], kl = 0;
+    lengths_of(before, x, n, dim);
+    lengths_of(after, y, n, dim);
     for (int64_t i = 0; i < n; i++) {
-        log_softmax(p, x[IMAGE] + i * dim, x[TEXT], n, dim, scale);
-        log_softmax(q, y[IMAGE] + i * dim, y[TEXT], n, dim, scale);
+        log_softmax(p, x, before, i, n, dim, scale);
+        log_softmax(q, y, after, i, n, dim, scale);
         for (int64_t j = 0; j < n; j++) kl += exp(p[j]) * (p[j] - q[j]);
     }
     e->affinity_kl += fmax(0, kl / (double)n);

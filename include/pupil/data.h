@@ -87,10 +87,12 @@ int64_t pupil_dataset_count(const pupil_dataset *d, pupil_split split);
 /** SHA-256 over what the split's samples are (scenes: their recipe; tars: keys, sizes, captions; files: paths, captions
  *  and the sizes of some). */
 int pupil_dataset_digest(pupil_dataset *d, pupil_split split, char ret_hex[65]);
-/** Image of sample i. Caller frees. Pure: any rank, any order. A picture whose bytes cannot be decoded is PUPIL_EFORMAT
+/** Image of sample i. Caller frees. Pure: any rank, any order, any number of threads at once. A picture whose bytes cannot be decoded is PUPIL_EFORMAT
  *  with on_error: stop; with skip it is a black one of 64 x 64 pixels, on every rank alike, and counted. A file that
  *  cannot be read is an error with either. */
 int pupil_dataset_image(pupil_dataset *d, pupil_split split, int64_t i, pupil_image *ret);
+/** Sample i's picture will be asked for soon: its bytes may be on their way then. Any number of threads at once. */
+void pupil_dataset_expect(pupil_dataset *d, pupil_split split, int64_t i);
 int pupil_dataset_captions(const pupil_dataset *d, pupil_split split, int64_t i); /* how many, >= 1 */
 /** Caption k of sample i, owned by the caller. */
 int pupil_dataset_caption(pupil_dataset *d, pupil_split split, int64_t i, int k, char **ret);

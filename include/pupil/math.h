@@ -19,6 +19,8 @@ const char *pupil_blas_better_kernel(void);
 /** Threads of OpenMP and OpenBLAS from now on. */
 void pupil_math_set_threads(int n);
 int pupil_math_threads(void);
+/** Which of them this is, inside a parallel region. */
+int pupil_math_thread(void);
 
 /** C = alpha op(A) op(B) + beta C; op(A) is [m,k], op(B) is [k,n]; leading dimensions in elements. */
 void pupil_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,

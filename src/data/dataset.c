@@ -12,6 +12,7 @@ int pupil_dataset_open(const pupil_conf_data *conf, const char *index_dir, pupil
 {
     pupil_dataset *d = pupil_alloc(sizeof *d);
     const pupil_conf_vqa_files *vqa[2] = {&conf->vqa_train, &conf->vqa_test};
+    pthread_mutex_init(&d->lock, NULL);
     d->source = conf->source;
     d->scenes = conf->scenes;
     d->skip_bad = conf->skip_bad;
@@ -39,6 +40,7 @@ void pupil_dataset_free(pupil_dataset **d)
     }
     faults_free(&(*d)->undecoded);
     map64_free(&(*d)->black);
+    pthread_mutex_destroy(&(*d)->lock);
     pupil_names_free(&(*d)->class_name, (*d)->classes);
     pupil_free(&(*d)->class_template);
     pupil_free(d);
@@ -73,12 +75,20 @@ void dataset_scene(const pupil_dataset *d, pupil_split split, int64_t i, scene *
 }
 
 /* ---- pictures ----------------------------------------------------------------------------------- */
+static int read_bytes(pupil_dataset *d, pupil_split split, int64_t i, void **ret, size_t *ret_n)
+{
+    if (d->files[split]) return files_bytes(d->files[split], i, ret, ret_n);
+    pthread_mutex_lock(&d->lock);
+    int r = tars_bytes(d->tars[split], i, ret, ret_n);
+    pthread_mutex_unlock(&d->lock);
+    return r;
+}
+
 static int decode(pupil_dataset *d, pupil_split split, int64_t i, pupil_image *ret)
 {
     void *bytes;
     size_t n;
-    PUPIL_TRY(d->tars[split] ? tars_bytes(d->tars[split], i, &bytes, &n)
-                             : files_bytes(d->files[split], i, &bytes, &n));
+    PUPIL_TRY(read_bytes(d, split, i, &bytes, &n));
     int r = pupil_image_decode(bytes, n, ret);
     pupil_free(&bytes);
     if (r == 0) return 0;
@@ -94,6 +104,7 @@ static int decode(pupil_dataset *d, pupil_split split, int64_t i, pupil_image *r
 static void blacken(pupil_dataset *d, pupil_split split, int64_t i, pupil_image *ret)
 {
     uint64_t key = (uint64_t)split << 62 | (uint64_t)i;
+    pthread_mutex_lock(&d->lock);
     if (!map64_get(&d->black, key)) {
         map64_set(&d->black, key, 1);
         faults_add(&d->undecoded, FAULT_UNDECODED, "%s", pupil_reason());
@@ -101,6 +112,7 @@ static void blacken(pupil_dataset *d, pupil_split split, int64_t i, pupil_image 
             pupil_warn("%s: a black picture takes its place%s", pupil_reason(),
                        d->black.n == WARNINGS ? " (more are counted, not named)" : "");
     }
+    pthread_mutex_unlock(&d->lock);
     *ret = (pupil_image){BLACK_SIDE, BLACK_SIDE, pupil_alloc(3 * BLACK_SIDE * BLACK_SIDE)};
 }
 
@@ -118,6 +130,15 @@ int pupil_dataset_image(pupil_dataset *d, pupil_split split, int64_t i, pupil_im
     *ret = (pupil_image){size, size, pupil_alloc(3 * (size_t)size * (size_t)size)};
     scene_draw(&s, size, ret->rgb);
     return 0;
+}
+
+void pupil_dataset_expect(pupil_dataset *d, pupil_split split, int64_t i)
+{
+    if (d->files[split]) files_expect(d->files[split], i);
+    if (!d->tars[split]) return;
+    pthread_mutex_lock(&d->lock);
+    tars_expect(d->tars[split], i);
+    pthread_mutex_unlock(&d->lock);
 }
 
 int64_t pupil_dataset_blackened(const pupil_dataset *d)

@@ -8,6 +8,8 @@
 #include "table.h"
 #include "tars.h"
 
+#include <pthread.h>
+
 struct pupil_dataset {
     pupil_source source;
     bool skip_bad;
@@ -15,6 +17,7 @@ struct pupil_dataset {
     tars *tars[2]; /* by split; at most one of these is there, none where no files are named for it */
     files *files[2];
     faults left_out[2], undecoded;
+    pthread_mutex_t lock; /* of the open tars, of undecoded and of black, while pictures are asked for */
     map64 black; /* pictures that were asked for and cannot be decoded, as split and sample */
     char **class_name, *class_template;
     int classes;

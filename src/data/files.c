@@ -341,6 +341,17 @@ int files_bytes(const files *f, int64_t i, void **ret, size_t *ret_n)
     return r;
 }
 
+void files_expect(const files *f, int64_t i)
+{
+    char *path = files_path(f, i);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0) {
+        posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
+        close(fd);
+    }
+    pupil_free(&path);
+}
+
 int files_digest(const files *f, char ret_hex[65])
 {
     pupil_sha256 sum;

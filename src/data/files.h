@@ -32,6 +32,8 @@ void files_free(files **f);
 int64_t files_count(const files *f);
 /* The file's bytes, owned by the caller. PUPIL_EFORMAT: no regular file, or more than 256 MiB. */
 int files_bytes(const files *f, int64_t i, void **ret, size_t *ret_n);
+/* Its bytes will be asked for soon: the kernel may begin to read them. */
+void files_expect(const files *f, int64_t i);
 char *files_path(const files *f, int64_t i);                 /* owned by the caller */
 int files_captions(const files *f, int64_t i);               /* may be 0 where it has a class */
 const char *files_caption(const files *f, int64_t i, int k); /* borrowed */

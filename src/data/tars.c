@@ -149,6 +149,14 @@ int tars_bytes(tars *t, int64_t i, void **ret, size_t *ret_n)
     return 0;
 }
 
+void tars_expect(tars *t, int64_t i)
+{
+    const char *key;
+    const tar_sample *s = sample_of(t, i, &key);
+    int fd;
+    if (open_tar(t, tar_of(t, i), &fd) == 0) posix_fadvise(fd, s->at, s->bytes, POSIX_FADV_WILLNEED);
+}
+
 const char *tars_path(const tars *t, int64_t i)
 {
     return t->path[tar_of(t, i)];

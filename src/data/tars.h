@@ -28,6 +28,8 @@ int64_t tars_count(const tars *t);
 /* The picture's bytes as they lie in the tar, owned by the caller. PUPIL_EMISMATCH where the tar is no longer
  * what it was when opened. */
 int tars_bytes(tars *t, int64_t i, void **ret, size_t *ret_n);
+/* Its bytes will be asked for soon: the kernel may begin to read them. */
+void tars_expect(tars *t, int64_t i);
 const char *tars_path(const tars *t, int64_t i);           /* of the tar it is in; borrowed */
 int tars_captions(const tars *t, int64_t i);               /* may be 0 where it has a class */
 const char *tars_caption(const tars *t, int64_t i, int k); /* borrowed */

@@ -64,6 +64,8 @@ void pupil_math_set_threads(int n)
 
 int pupil_math_threads(void) { return threads; }
 
+int pupil_math_thread(void) { return omp_get_thread_num(); }
+
 int kernel_threads(double work) { return work < 20000 ? 1 : threads; }
 
 void pupil_row_products(double *z, double alpha, const float *a, int64_t lda, int64_t m, const float *b, int64_t ldb, int64_t n, int64_t k)

@@ -1,5 +1,8 @@
-/* batch.c: micro-batches: pictures decoded, resized and normalised for a tower; captions tokenised and packed. */
+/* batch.c: micro-batches: pictures decoded, resized and normalised for a tower, by all threads of the rank; captions tokenised
+ * and packed. */
 #include "job.h"
+
+#include "pupil/math.h"
 
 #include <string.h>
 
@@ -17,7 +20,7 @@ void batch_new(batch *b, const pupil_tokenizer *tok, const pupil_arch *a, int64_
     b->images = pupil_alloc((size_t)(room * b->pixels) * sizeof *b->images);
     b->ids = pupil_alloc((size_t)(texts * b->context) * sizeof *b->ids);
     b->cu = pupil_alloc((size_t)(texts + 1) * sizeof *b->cu);
-    b->u8 = pupil_alloc((size_t)b->pixels);
+    b->u8 = pupil_alloc((size_t)(pupil_math_threads() * b->pixels));
     b->decoded = pupil_alloc((size_t)room * sizeof *b->decoded);
 }
 
@@ -31,58 +34,88 @@ void batch_free(batch *b)
     pupil_free(&b->decoded);
 }
 
-/* Picture i of the batch, as this view of sample `sample`. */
-static int see(batch *b, const pupil_preprocess *p, const pupil_view_recipe *recipe, const pupil_image *im, int64_t sample, int64_t view, int64_t i)
+/* ---- pictures ------------------------------------------------------------------------------------------ */
+/* What is to be done with n pictures. */
+typedef struct {
+    batch *b;
+    const job *j;
+    pupil_preprocess p;
+    pupil_view_recipe recipe;
+    pupil_split split;
+    const int64_t *sample, *view; /* view: NULL: `same` for all */
+    int64_t same;
+    enum { LOAD, DECODE, SEE } what; /* LOAD: decode and see, and forget the picture */
+} pictures;
+
+/* Picture i of the batch, as its view of its sample. */
+static int see(const pictures *q, const pupil_image *im, int64_t i, uint8_t *u8)
 {
-    pupil_view v = pupil_view_at(recipe, sample, view, im->w, im->h);
-    PUPIL_TRY(pupil_context(pupil_preprocess_view(p, im, &v, b->u8), "sample %lld", (long long)sample));
-    pupil_preprocess_normalize(p, b->u8, b->images + i * b->pixels);
+    pupil_view v = pupil_view_at(&q->recipe, q->sample[i], q->view ? q->view[i] : q->same, im->w, im->h);
+    PUPIL_TRY(pupil_context(pupil_preprocess_view(&q->p, im, &v, u8), "sample %lld", (long long)q->sample[i]));
+    pupil_preprocess_normalize(&q->p, u8, q->b->images + i * q->b->pixels);
     return 0;
 }
 
-static int load_images(batch *b, const job *j, const pupil_arch *a, pupil_split split, const pupil_view_recipe *recipe,
-                       const int64_t *sample, const int64_t *view, int64_t n)
+static int one(const pictures *q, int64_t i, uint8_t *u8)
 {
-    pupil_preprocess p = pupil_role_preprocess(a);
-    for (int64_t i = 0; i < n; i++) {
-        pupil_image im;
-        PUPIL_TRY(pupil_dataset_image(j->data, split, sample[i], &im));
-        int r = see(b, &p, recipe, &im, sample[i], view ? view[i] : 0, i);
-        pupil_image_free(&im);
-        PUPIL_TRY(r);
+    pupil_image im, *kept = &q->b->decoded[i];
+    if (q->what == SEE) return see(q, kept, i, u8);
+    if (q->what == DECODE) {
+        pupil_image_free(kept);
+        return pupil_dataset_image(q->j->data, q->split, q->sample[i], kept);
     }
-    return 0;
+    PUPIL_TRY(pupil_dataset_image(q->j->data, q->split, q->sample[i], &im));
+    int r = see(q, &im, i, u8);
+    pupil_image_free(&im);
+    return r;
+}
+
+/* On all threads; the error is that of the first picture that has one. */
+static int all(const pictures *q, int64_t n)
+{
+    int code = 0, threads = pupil_math_threads();
+    int64_t first = n;
+    char *reason = NULL;
+#pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
+    for (int64_t i = 0; i < n; i++) {
+        int r = one(q, i, q->b->u8 + pupil_math_thread() * q->b->pixels);
+        if (r == 0) continue;
+#pragma omp critical
+        if (i < first) {
+            first = i;
+            code = r;
+            pupil_free(&reason);
+            reason = pupil_strdup(pupil_reason());
+        }
+    }
+    if (code < 0) pupil_fail(code, "%s", reason);
+    pupil_free(&reason);
+    return code;
 }
 
 int batch_images(batch *b, const job *j, const pupil_arch *a, pupil_split split, const int64_t *sample, int64_t n)
 {
-    static const pupil_view_recipe whole;
-    return load_images(b, j, a, split, &whole, sample, NULL, n);
+    return all(&(pictures){.b = b, .j = j, .p = pupil_role_preprocess(a), .split = split, .sample = sample}, n);
 }
 
 int batch_views(batch *b, const job *j, const pupil_arch *a, const int64_t *sample, const int64_t *view, int64_t n)
 {
-    pupil_view_recipe recipe = pupil_view_of_conf(&j->conf->data.view);
-    return load_images(b, j, a, PUPIL_TRAIN, &recipe, sample, view, n);
+    return all(&(pictures){.b = b, .j = j, .p = pupil_role_preprocess(a), .recipe = pupil_view_of_conf(&j->conf->data.view), .split = PUPIL_TRAIN,
+                           .sample = sample, .view = view}, n);
 }
 
 int batch_decode(batch *b, const job *j, const int64_t *sample, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) {
-        pupil_image_free(&b->decoded[i]);
-        PUPIL_TRY(pupil_dataset_image(j->data, PUPIL_TRAIN, sample[i], &b->decoded[i]));
-    }
-    return 0;
+    return all(&(pictures){.b = b, .j = j, .split = PUPIL_TRAIN, .sample = sample, .what = DECODE}, n);
 }
 
 int batch_see(batch *b, const job *j, const pupil_arch *a, const int64_t *sample, int64_t view, int64_t n)
 {
-    pupil_view_recipe recipe = pupil_view_of_conf(&j->conf->data.view);
-    pupil_preprocess p = pupil_role_preprocess(a);
-    for (int64_t i = 0; i < n; i++) PUPIL_TRY(see(b, &p, &recipe, &b->decoded[i], sample[i], view, i));
-    return 0;
+    return all(&(pictures){.b = b, .j = j, .p = pupil_role_preprocess(a), .recipe = pupil_view_of_conf(&j->conf->data.view), .sample = sample,
+                           .same = view, .what = SEE}, n);
 }
 
+/* ---- captions ------------------------------------------------------------------------------------------ */
 static void append_text(batch *b, int64_t i, const char *text)
 {
     b->cu[0] = 0;

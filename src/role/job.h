@@ -116,7 +116,7 @@ typedef struct {
     int64_t room, context, pixels; /* pictures; tokens a caption; floats an image */
     float *images;                 /* [room, 3, S, S] */
     int32_t *ids, *cu;             /* packed captions */
-    uint8_t *u8;
+    uint8_t *u8;                   /* [threads, pixels] */
     pupil_image *decoded;          /* [room] */
 } batch;
 void batch_new(batch *b, const pupil_tokenizer *tok, const pupil_arch *a, int64_t room, int64_t texts);

@@ -117,10 +117,20 @@ static int load_slot(trainer *t, int64_t k, int64_t epoch, int64_t pos)
     return r;
 }
 
+/* The pictures of the next step are on their way while this one is computed. */
+static void expect_next(const trainer *t)
+{
+    int64_t epoch, pos = trainer_position(t, t->step + 1, &epoch);
+    if (t->step + 1 >= t->c->steps) return;
+    for (int64_t i = 0; i < t->slots * t->rows; i++)
+        pupil_dataset_expect(t->j->data, PUPIL_TRAIN, pupil_order_sample(&t->order, epoch, pos + t->first * t->rows + i));
+}
+
 int trainer_load(trainer *t)
 {
     int64_t epoch, pos = trainer_position(t, t->step, &epoch);
     int r = 0;
     for (int64_t k = 0; k < t->slots && r == 0; k++) r = load_slot(t, k, epoch, pos);
+    if (r == 0) expect_next(t);
     return pupil_agree(t->comm, r);
 }

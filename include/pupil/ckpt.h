@@ -29,8 +29,8 @@ int pupil_ckpt_save(pupil_comm *c, const char *dir, int64_t generation, const pu
 /** Load the newest whole checkpoint with s->digest into s on all ranks; *ret_found tells whether there was one. A
  *  broken one is named in a warning and the one before it is taken. PUPIL_EMISMATCH if there are checkpoints,
  *  but all of another digest. Collective over c. */
-int pupil_ckpt_load(pupil_comm *c, const char *dir, pupil_state *s, bool *ret_found);
-/** Rank 0's state to all. Collective over c. */
-int pupil_ckpt_share(pupil_comm *c, pupil_state *s);
+int pupil_ckpt_load(pupil_comm *c, const char *dir, pupil_state *s, const int64_t *range, bool *ret_found);
+/** Rank 0's state: step and params to all, of m, v and ema elements [range[r], range[r+1]) to rank r. Collective over c. */
+int pupil_ckpt_share(pupil_comm *c, pupil_state *s, const int64_t *range);
 
 #endif

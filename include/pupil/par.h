@@ -46,6 +46,10 @@ int pupil_max(pupil_comm *c, int64_t *values, int n);
 int pupil_barrier(pupil_comm *c);
 /** Collective over c; any size. */
 int pupil_bcast(pupil_comm *c, void *data, size_t bytes, int root);
+/** Rank r owns bytes [at[r], at[r+1]) of base: to rank 0, which has all of [at[0], at[size]) then; or from rank 0, which had
+ *  them all. Collective over c. */
+int pupil_collect_ranges(pupil_comm *c, void *base, const size_t *at);
+int pupil_deal_ranges(pupil_comm *c, void *base, const size_t *at);
 /** Rank r owns bytes [at[r], at[r+1]) of base; afterwards all ranks have all of [at[0], at[size]).
  *  Collective over c. */
 int pupil_gather_ranges(pupil_comm *c, void *base, const size_t *at);

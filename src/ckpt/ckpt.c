@@ -184,22 +184,27 @@ static int load(const char *dir, pupil_state *s, bool *found)
     return r;
 }
 
-int pupil_ckpt_load(pupil_comm *c, const char *dir, pupil_state *s, bool *ret_found)
+int pupil_ckpt_load(pupil_comm *c, const char *dir, pupil_state *s, const int64_t *range, bool *ret_found)
 {
     bool found = false;
     int r = pupil_comm_rank(c) == 0 ? load(dir, s, &found) : 0;
     PUPIL_TRY(pupil_agree(c, r));
     PUPIL_TRY(pupil_bcast(c, &found, sizeof found, 0));
-    if (found) PUPIL_TRY(pupil_ckpt_share(c, s));
+    if (found) PUPIL_TRY(pupil_ckpt_share(c, s, range));
     *ret_found = found;
     return 0;
 }
 
-int pupil_ckpt_share(pupil_comm *c, pupil_state *s)
+int pupil_ckpt_share(pupil_comm *c, pupil_state *s, const int64_t *range)
 {
     array a[4];
-    int n = arrays_of(s, a);
+    int n = arrays_of(s, a), size = pupil_comm_size(c);
     PUPIL_TRY(pupil_bcast(c, &s->step, sizeof s->step, 0));
-    for (int i = 0; i < n; i++) PUPIL_TRY(pupil_bcast(c, a[i].x, (size_t)a[i].n * sizeof(float), 0));
-    return 0;
+    PUPIL_TRY(pupil_bcast(c, a[0].x, (size_t)a[0].n * sizeof(float), 0));
+    size_t *at = pupil_alloc((size_t)(size + 1) * sizeof *at);
+    for (int r = 0; r <= size; r++) at[r] = (size_t)range[r] * sizeof(float);
+    int r = 0;
+    for (int i = 1; i < n && r == 0; i++) r = pupil_deal_ranges(c, a[i].x, at);
+    pupil_free(&at);
+    return r;
 }

@@ -53,28 +53,63 @@ int pupil_agree(pupil_comm *c, int code)
     return pupil_fail(worst, "rank %d: %s", first, text);
 }
 
-int pupil_gather_ranges(pupil_comm *c, void *base, const size_t *at)
+/* Ranges of a vector in units of the largest power of two that divides all bounds, so that counts fit an int. */
+typedef struct {
+    int *count, *from;
+    MPI_Datatype type;
+    char *first, *mine;
+} pieces;
+
+static pieces pieces_of(const pupil_comm *c, void *base, const size_t *at)
 {
-    if (c->size == 1) return 0;
-    /* counted in units of the largest power of two that divides all bounds, so that counts fit an int */
     size_t unit = PIECE;
     for (int r = 0; r <= c->size; r++)
         while ((at[r] - at[0]) % unit) unit /= 2;
-    int *count = pupil_alloc(2 * (size_t)c->size * sizeof *count), *from = count + c->size;
+    pieces p = {.count = pupil_alloc(2 * (size_t)c->size * sizeof(int)), .first = (char *)base + at[0], .mine = (char *)base + at[c->rank]};
+    p.from = p.count + c->size;
     for (int r = 0; r < c->size; r++) {
         PUPIL_REQUIRE(at[r] <= at[r + 1] && (at[r + 1] - at[0]) / unit <= INT32_MAX);
-        count[r] = (int)((at[r + 1] - at[r]) / unit);
-        from[r] = (int)((at[r] - at[0]) / unit);
+        p.count[r] = (int)((at[r + 1] - at[r]) / unit);
+        p.from[r] = (int)((at[r] - at[0]) / unit);
     }
-    MPI_Datatype type;
-    MPI_Request q;
-    MPI_Type_contiguous((int)unit, MPI_BYTE, &type);
-    MPI_Type_commit(&type);
-    int r = mpi_status(MPI_Iallgatherv(MPI_IN_PLACE, 0, type, (char *)base + at[0], count, from, type, c->mpi, &q), "gather");
-    if (r == 0) r = wait_all(c, 1, &q, "gather");
-    MPI_Type_free(&type);
-    pupil_free(&count);
+    MPI_Type_contiguous((int)unit, MPI_BYTE, &p.type);
+    MPI_Type_commit(&p.type);
+    return p;
+}
+
+static int pieces_wait(const pupil_comm *c, pieces *p, int code, MPI_Request *q, const char *what)
+{
+    int r = mpi_status(code, what);
+    if (r == 0) r = wait_all(c, 1, q, what);
+    MPI_Type_free(&p->type);
+    pupil_free(&p->count);
     return r;
+}
+
+int pupil_gather_ranges(pupil_comm *c, void *base, const size_t *at)
+{
+    MPI_Request q;
+    if (c->size == 1) return 0;
+    pieces p = pieces_of(c, base, at);
+    return pieces_wait(c, &p, MPI_Iallgatherv(MPI_IN_PLACE, 0, p.type, p.first, p.count, p.from, p.type, c->mpi, &q), &q, "gather");
+}
+
+int pupil_collect_ranges(pupil_comm *c, void *base, const size_t *at)
+{
+    MPI_Request q;
+    if (c->size == 1) return 0;
+    pieces p = pieces_of(c, base, at);
+    const void *from = c->rank ? p.mine : MPI_IN_PLACE;
+    return pieces_wait(c, &p, MPI_Igatherv(from, p.count[c->rank], p.type, p.first, p.count, p.from, p.type, 0, c->mpi, &q), &q, "collecting");
+}
+
+int pupil_deal_ranges(pupil_comm *c, void *base, const size_t *at)
+{
+    MPI_Request q;
+    if (c->size == 1) return 0;
+    pieces p = pieces_of(c, base, at);
+    void *to = c->rank ? p.mine : MPI_IN_PLACE;
+    return pieces_wait(c, &p, MPI_Iscatterv(p.first, p.count, p.from, p.type, to, p.count[c->rank], p.type, 0, c->mpi, &q), &q, "dealing");
 }
 
 /* Posted messages stay here until MPI has taken them. */

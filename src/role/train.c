@@ -279,33 +279,33 @@ int trainer_start(trainer *t)
     pupil_state s = state_of(t);
     bool found;
     PUPIL_TRY(pupil_ckpt_generation(t->comm, t->ckpt_dir, &t->generation));
-    PUPIL_TRY(pupil_ckpt_load(t->comm, t->ckpt_dir, &s, &found));
+    PUPIL_TRY(pupil_ckpt_load(t->comm, t->ckpt_dir, &s, t->range, &found));
     if (found) {
         t->step = s.step;
         pupil_info("%s: resuming after step %lld of %lld", t->name, (long long)t->step, (long long)t->c->steps);
     } else {
-        size_t bytes = (size_t)t->advanced * sizeof(float);
         if (pupil_shared_fills(t->shared)) pupil_table_init(t->table, (uint64_t)t->c->seed, t->params);
         PUPIL_TRY(pupil_barrier(t->comm));
         if (!t->is_teacher) PUPIL_TRY(start_load(t->j, t->comm, t->clip, t->params));
-        memset(t->m, 0, bytes);
-        memset(t->v, 0, bytes);
         for (int64_t i = 0; i < t->nruns && t->ema; i++)
             memcpy(t->ema + t->runs[i].offset, t->params + t->runs[i].offset + t->runs[i].shift, (size_t)t->runs[i].count * sizeof *t->ema);
     }
     return pupil_agree(t->comm, open_log(t)); /* all have written what they share */
 }
 
-static int gather_state(trainer *t)
+/* What each rank has advanced, to rank 0. */
+static int collect_state(trainer *t)
 {
-    PUPIL_TRY(trainer_gather(t, t->m));
-    PUPIL_TRY(trainer_gather(t, t->v));
-    return t->ema ? trainer_gather(t, t->ema) : 0;
+    float *const each[] = {t->m, t->v, t->ema};
+    for (int p = 0; p <= pupil_comm_size(t->comm); p++) t->bytes[p] = (size_t)t->range[p] * sizeof(float);
+    for (int i = 0; i < PUPIL_COUNT(each); i++)
+        if (each[i]) PUPIL_TRY(pupil_collect_ranges(t->comm, each[i], t->bytes));
+    return 0;
 }
 
 static int save(trainer *t)
 {
-    PUPIL_TRY(gather_state(t));
+    PUPIL_TRY(collect_state(t));
     pupil_state s = state_of(t);
     return pupil_ckpt_save(t->comm, t->ckpt_dir, t->generation, &s, t->j->conf->run.keep_checkpoints);
 }
@@ -315,7 +315,7 @@ static int share_state(trainer *t)
 {
     pupil_state s = state_of(t);
     PUPIL_TRY(pupil_bcast(t->j->world, &t->generation, sizeof t->generation, 0));
-    PUPIL_TRY(pupil_ckpt_share(t->j->world, &s));
+    PUPIL_TRY(pupil_ckpt_share(t->j->world, &s, t->range));
     t->step = s.step;
     return pupil_barrier(t->j->world); /* all have written what they share */
 }
@@ -325,7 +325,7 @@ int trainer_join(trainer *t) { return share_state(t); }
 /* Students' side of graduation: from the next step on, all ranks of the world are students. */
 static int take_in_teachers(trainer *t)
 {
-    PUPIL_TRY(gather_state(t));
+    PUPIL_TRY(collect_state(t));
     PUPIL_TRY(comm_open(t, t->j->world));
     pupil_info("student: the cache is whole; teacher ranks join at step %lld: %d student ranks", (long long)t->step + 1,
                pupil_comm_size(t->comm));

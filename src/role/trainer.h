@@ -23,7 +23,7 @@ struct trainer {
     pupil_order order;
     pupil_decay_run *runs;    /* [nruns]: what is not frozen, packed */
     int64_t nruns, advanced;  /* floats of them */
-    float *m, *v, *ema;       /* [advanced], whole only after a gather; ema: NULL without one */
+    float *m, *v, *ema;       /* [advanced], of which a rank has its range, and rank 0 all for a checkpoint; ema: NULL without one */
     float *averaged;          /* [table->total]: params with the average in their place; NULL without one */
     float *grads;             /* [table->total] of a slot, where something is frozen; else NULL */
     bool prunes;

@@ -172,6 +172,20 @@ static void gathers(void)
             MUST(bytes[i] == 0xee, "shape %d: written beyond the end", shape);
         for (size_t i = 0; i < at[0]; i++)
             MUST(bytes[i] == 0xee, "shape %d: written before the beginning", shape);
+        /* to rank 0 alone, and from it */
+        memset(bytes, 0xee, total);
+        for (size_t i = at[me]; i < at[me + 1]; i++) bytes[i] = (uint8_t)(i * 13 + 5);
+        MUST(pupil_collect_ranges(world, bytes, at) == 0, "%s", pupil_reason());
+        for (size_t i = at[0]; i < at[np]; i++) {
+            bool here = me == 0 || (i >= at[me] && i < at[me + 1]);
+            MUST(bytes[i] == (here ? (uint8_t)(i * 13 + 5) : 0xee), "shape %d, byte %zu", shape, i);
+        }
+        if (me) memset(bytes, 0xee, total);
+        MUST(pupil_deal_ranges(world, bytes, at) == 0, "%s", pupil_reason());
+        for (size_t i = at[0]; i < at[np]; i++) {
+            bool here = me == 0 || (i >= at[me] && i < at[me + 1]);
+            MUST(bytes[i] == (here ? (uint8_t)(i * 13 + 5) : 0xee), "shape %d, byte %zu", shape, i);
+        }
     }
     pupil_free(&at);
     pupil_free(&bytes);

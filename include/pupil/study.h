@@ -61,7 +61,7 @@ typedef struct {
 typedef struct {
     const pupil_study *study;
     char *dir;
-    pupil_cell *cell; /* by teacher, then seed: a teacher is scored once for each seed */
+    pupil_cell *cell; /* by seed, then teacher: a teacher is scored once for each seed */
     pupil_fill *fill; /* in the order of the cells that wait for them */
     int n, fills;
 } pupil_cells;

@@ -149,7 +149,7 @@ static int study(const pupil_cells *all, const wishes *w)
     if (r == 0 || r == PUPIL_EMPI || r == PUPIL_ESTOP) {
         char *why = r < 0 ? pupil_strdup(pupil_reason()) : NULL;
         int written = pupil_study_report(all->dir);
-        if (written == 0) printf("results  %s/results.csv\n", all->dir);
+        if (written == 0) printf("report   %s/report.html\n", all->dir);
         else if (r == 0) r = written;
         if (why) pupil_fail(r, "%s", why);
         pupil_free(&why);

@@ -191,8 +191,8 @@ int pupil_cells_make(const pupil_study *s, const char *const *sets, int n, pupil
     pupil_cells *all = pupil_alloc(sizeof *all);
     int64_t total = 1, seeds = PUPIL_MAX(1, s->seeds);
     int order[PUPIL_STUDY_AXES], axes = 0, r = 0, teacher = teacher_axis(s);
+    order[axes++] = -1; /* the seed: what is done first is a whole picture */
     if (teacher >= 0) order[axes++] = teacher;
-    order[axes++] = -1; /* the seed */
     for (int a = 0; a < s->axes; a++)
         if (a != teacher) order[axes++] = a;
     for (int i = 0; i < axes && total <= CELLS_MOST; i++) total *= order[i] < 0 ? seeds : s->axis[order[i]].n;

@@ -176,6 +176,24 @@ static int named_colour(const char *s, int *ret_k)
     return red == 1 && green == 1 && *ret_k >= 0 && *ret_k < PUPIL_COUNT(variables) ? n : 0;
 }
 
+/* One of gnuplot's point marks at s, which stand in the part that is left out: as a path, open ones filled with the card's
+ * colour. Its length, or 0. */
+static size_t mark(const char *s, pupil_buf *out)
+{
+    static const char *const shape[] = {"M-1-1h2v2h-2z", "M-1 0a1 1 0 1 0 2 0a1 1 0 1 0-2 0z", "M0-1.33L-1.33.67L1.33.67z", "M0 1.33L-1.33-.67L1.33-.67z",
+                                        "M0-1.4L1.4 0L0 1.4L-1.4 0z"};
+    int kind, n = 0, k = -1;
+    double x, y, size;
+    if (!begins(s, "<use ") || sscanf(s, "<use xlink:href='#gpPt%d' transform='translate(%lf,%lf) scale(%lf)' color='%n", &kind, &x, &y, &size, &n) != 4 || !n)
+        return 0;
+    int colour = named_colour(s + n, &k);
+    const char *end = strstr(s, "/>");
+    if (!colour || !end || kind < 3 || kind > 12) return 0;
+    pupil_buf_printf(out, "<path d=\"%s\" transform=\"translate(%.2f,%.2f) scale(%.2f)\" stroke=\"var(%s)\" stroke-width=\".32\" fill=\"var(%s)\"/>",
+                     shape[(kind - 3) / 2], x, y, size, variables[k], kind % 2 ? "--card" : variables[k]);
+    return (size_t)(end + 2 - s);
+}
+
 static char *fit_for_page(const char *svg, const char *label)
 {
     const char *box = strstr(svg, "viewBox=\""), *body = strstr(svg, "</defs>"), *end = strstr(svg, "</svg>");
@@ -185,6 +203,7 @@ static char *fit_for_page(const char *svg, const char *label)
     html(&out, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\"><g>", w, h, label);
     for (const char *s = body + 7; s < end;) {
         size_t skip = unwanted(s);
+        if (!skip) skip = mark(s, &out);
         int colour = named_colour(s, &k);
         if (skip) {
             s += skip;

@@ -108,12 +108,19 @@ void study_teachers(const study_data *s, int metric, double own[PUPIL_STUDY_POIN
 /* ---- files -------------------------------------------------------------------------------------------------- */
 int study_write_csv(const study_data *s);                    /* study_csv.c */
 int study_write_tex(const study_data *s);                    /* study_csv.c */
-void page_study(pupil_buf *b, const study_data *s);          /* study_page.c */
 /** Figures of the page: a scatter for each metric, and the capacity gap; SVG text or NULL, owned. */
 typedef struct {
     char *scatter[METRICS], *gap[METRICS], *missing;
 } study_figures;
 void study_draw(const study_data *s, study_figures *ret); /* study_figures.c */
 void study_figures_free(study_figures *f);
+/** Axes that colours and shapes of the figures are of (-1: none varies), and those of point k. */
+void study_looks(const study_data *s, int *colour, int *shape);
+const char *study_colour(int k); /* a CSS variable */
+int study_shape(int k);          /* gnuplot's number */
+
+/* ---- the page -------------------------------------------------------------------------------------------------- */
+void page_study(pupil_buf *b, const study_data *s, const study_figures *f); /* study_page.c: all of it, but for its frame */
+void page_study_confounds(pupil_buf *b, const study_data *s, int metric);   /* study_confounds.c */
 
 #endif

@@ -4,7 +4,7 @@
  *    study.json           axes, seeds and cells as planned last; with what is below, all that the report is made of
  *    teachers/ID          a teacher trained here;  caches/ID  the embeddings of a teacher;  fills/ID  the run that made them
  *    cells/ID             an ordinary run directory, with settings.yaml, log.txt, and, if it failed, failed (one line)
- *    results.csv, table.tex, report.html
+ *    results.csv, answers.csv, table.tex, report.html
  *  ID is made of the settings that matter, not of paths and ranks: what another study, or an older version of this one, has
  *  done under the same settings is never done again.
  *
@@ -74,7 +74,7 @@ int pupil_cells_write(const pupil_cells *c);
 /** "teacher=t100 loss=fd seed=2": what a cell is called. */
 void pupil_cell_name(const pupil_cells *c, const pupil_cell *cell, pupil_buf *out);
 
-/** Write results.csv, table.tex and report.html of a study directory, from its files alone. Cells that are missing or failed
+/** Write results.csv, answers.csv, table.tex and report.html of a study directory, from its files alone. Cells that are missing or failed
  *  are left out of the figures and named. */
 int pupil_study_report(const char *dir);
 

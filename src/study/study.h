@@ -107,6 +107,7 @@ void study_teachers(const study_data *s, int metric, double own[PUPIL_STUDY_POIN
 
 /* ---- files -------------------------------------------------------------------------------------------------- */
 int study_write_csv(const study_data *s);                    /* study_csv.c */
+int study_write_answers(const study_data *s);                /* study_csv.c */
 int study_write_tex(const study_data *s);                    /* study_csv.c */
 /** Figures of the page: a scatter for each metric, and the capacity gap; SVG text or NULL, owned. */
 typedef struct {

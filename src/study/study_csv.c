@@ -1,5 +1,6 @@
 /* study_csv.c: results.csv, a row a cell: its axes, every figure of every protocol for the student and its teacher with
- * intervals, what else differs (the confounds), and what it cost; and table.tex, students by teacher for a paper. */
+ * intervals, what else differs (the confounds), and what it cost; answers.csv, the statistics of the page; and table.tex, students by
+ * teacher for a paper. */
 #include "study.h"
 
 #include <string.h>
@@ -138,6 +139,35 @@ int study_write_csv(const study_data *s)
     names_free(&scores);
     names_free(&confounds);
     return save(s, "results.csv", &b);
+}
+
+/* ---- answers.csv ------------------------------------------------------------------------------------------------ */
+static void answer(pupil_buf *b, int metric, const char *statistic, estimate e)
+{
+    pupil_buf_printf(b, "%s.%s,%s", study_metrics[metric].protocol, study_metrics[metric].metric, statistic);
+    csv_number(b, e.value);
+    csv_number(b, e.low);
+    csv_number(b, e.high);
+    pupil_buf_puts(b, "\n");
+}
+
+int study_write_answers(const study_data *s)
+{
+    pupil_buf b = {0};
+    pupil_buf_puts(&b, "metric,statistic,value,low,high\n");
+    for (int m = 0; m < METRICS; m++) {
+        if (!s->has[m]) continue;
+        study_answer a = study_answer_of(s, m);
+        const struct {
+            const char *name;
+            estimate e;
+        } all[] = {{"spearman", a.spearman}, {"kendall", a.kendall}, {"spearman_adjusted", a.adjusted}, {"kendall_adjusted", a.adjusted_kendall},
+                   {"cells", {a.pairs, NAN, NAN}}, {"groups", {a.groups, NAN, NAN}}, {"regret", {a.regret, NAN, NAN}},
+                   {"worst_regret", {a.groups ? a.worst_regret : NAN, NAN, NAN}}, {"strongest_best", {a.strongest_best, NAN, NAN}},
+                   {"spread", {a.spread, NAN, NAN}}, {"seed_sd", {a.seed_sd, NAN, NAN}}, {"gain", {a.gain, NAN, NAN}}};
+        for (int k = 0; k < PUPIL_COUNT(all); k++) answer(&b, m, all[k].name, all[k].e);
+    }
+    return save(s, "answers.csv", &b);
 }
 
 /* ---- table.tex --------------------------------------------------------------------------------------------------- */

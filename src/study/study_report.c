@@ -1,4 +1,5 @@
-/* study_report.c: the files that tell of a study, from what its directory holds: results.csv, table.tex, report.html. */
+/* study_report.c: the files that tell of a study, from what its directory holds: results.csv, answers.csv,
+ * table.tex, report.html. */
 #include "study.h"
 
 #include <string.h>
@@ -39,7 +40,7 @@ static void page(pupil_buf *b, const study_data *s, const study_figures *f)
     html(b, "<dt>seed</dt><dd>%d of them</dd>\n<dt>cells</dt><dd><b>%d done</b> of %d%s%s</dd>\n</dl></header>\n", n, s->done, s->n, s->failed ? ", some failed" : "",
          s->done < s->n ? " (see the end of the page)" : "");
     page_study(b, s, f);
-    html(b, "<footer>Made by pupil %s on %s from %s; the cells took %s of one core. Beside this page: results.csv (a row a cell) and table.tex.</footer>\n</main></body></html>\n",
+    html(b, "<footer>Made by pupil %s on %s from %s; the cells took %s of one core. Beside this page: results.csv (a row a cell), answers.csv (the statistics) and table.tex.</footer>\n</main></body></html>\n",
          PUPIL_VERSION, pupil_utc(when), s->file ? s->file : "the files of the study", pupil_duration(seconds, (char[32]){0}));
 }
 
@@ -62,6 +63,7 @@ int pupil_study_report(const char *dir)
     study_data s;
     int code = study_read(&s, dir);
     if (code == 0) code = study_write_csv(&s);
+    if (code == 0) code = study_write_answers(&s);
     if (code == 0) code = study_write_tex(&s);
     if (code == 0) code = write_page(&s);
     study_free(&s);

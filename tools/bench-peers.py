@@ -3,7 +3,8 @@
 
 Debian's python3-torch runs modules built as open_clip builds them (nn.MultiheadAttention, pre-norm blocks, GELU),
 forward and, for the student, backward, with the OpenBLAS kernel that pupil has chosen, so that both call the same sgemm. The
-table shows medians of rounds taken in turns; the last line is JSON. Ratios mean something on a quiet machine only."""
+table shows medians of rounds taken in turns; the last line is JSON. Memory: the peak of pupil's process as a part of
+PyTorch's, both with everything that they loaded. Ratios of times mean something on a quiet machine only."""
 import argparse
 import json
 import os
@@ -116,10 +117,10 @@ def torch_side(preset, batch, what, rounds):
 
 
 def pupil_round(args, preset, batch, item, env):
-    words = [args.pupil, "bench", "model", "--preset", preset, "--batch", str(batch), "--rounds", "1", "--threads", str(args.threads), "--json"]
+    words = [args.pupil, "bench", "model", "--only", item.split()[0], "--preset", preset, "--batch", str(batch), "--rounds", "1", "--threads", str(args.threads), "--json"]
     found = json.loads(subprocess.run(words, env=env, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1])
     one = {i["name"]: i for i in found["items"]}[item.format(n=batch)]
-    return one["seconds"], one["share"], found["kernel"]
+    return one["seconds"], one["share"], found["peak_bytes"]
 
 
 def main():
@@ -137,26 +138,26 @@ def main():
     kernel = subprocess.run([args.pupil, "bench", "gemm", "--json"], env=env, check=True, capture_output=True, text=True).stdout
     env["OPENBLAS_CORETYPE"] = json.loads(kernel.strip().splitlines()[-1])["kernel"].upper()
     print(f"OpenBLAS kernel {env['OPENBLAS_CORETYPE']} for both, {args.threads} thread(s), medians of {args.rounds} rounds in turns\n")
-    print(f"{'work':58} {'pupil s':>9} {'torch s':>9} {'ratio':>6} {'of sgemm':>9} {'torch sgemm':>12}")
+    print(f"{'work':58} {'pupil s':>9} {'torch s':>9} {'ratio':>6} {'of sgemm':>9} {'torch sgemm':>12} {'memory':>7}")
     rows = []
     for name, preset, batch, item, what in WORK:
         if args.only not in name:
             continue
-        ours, theirs, share, sgemm, peak = [], [], [], [], 0
+        ours, theirs, share, sgemm, peak, own_peak = [], [], [], [], 0, 0
         for _ in range(args.rounds):
-            seconds, part, _ = pupil_round(args, preset, batch, item, env)
+            seconds, part, used = pupil_round(args, preset, batch, item, env)
             words = [sys.executable, __file__, "--torch", preset, str(batch), what]
             other = json.loads(subprocess.run(words, env=env, check=True, capture_output=True, text=True).stdout)
             ours.append(seconds)
             share.append(part)
             theirs += other["seconds"]
             sgemm.append(other["sgemm"])
-            peak = max(peak, other["peak"])
+            peak, own_peak = max(peak, other["peak"]), max(own_peak, used)
         row = {"work": name, "pupil": statistics.median(ours), "torch": statistics.median(theirs), "share": statistics.median(share),
-               "torch_sgemm": statistics.median(sgemm), "torch_peak_bytes": peak}
+               "torch_sgemm": statistics.median(sgemm), "torch_peak_bytes": peak, "pupil_peak_bytes": own_peak}
         row["ratio"] = row["torch"] / row["pupil"]
         rows.append(row)
-        print(f"{name:58} {row['pupil']:9.3f} {row['torch']:9.3f} {row['ratio']:6.2f} {100 * row['share']:8.0f}% {row['torch_sgemm']:7.0f} GF/s", flush=True)
+        print(f"{name:58} {row['pupil']:9.3f} {row['torch']:9.3f} {row['ratio']:6.2f} {100 * row['share']:8.0f}% {row['torch_sgemm']:7.0f} GF/s {own_peak / peak:7.2f}", flush=True)
     print("\n" + json.dumps({"kernel": env["OPENBLAS_CORETYPE"], "threads": args.threads, "rounds": args.rounds, "rows": rows}))
 
 

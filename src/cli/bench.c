@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static void print_setting(int threads)
 {
@@ -175,18 +176,21 @@ double cli_median(double *x, int n)
 typedef struct {
     int64_t n;     /* the size that ran best */
     double gflops; /* median over the rounds */
+    double peak;   /* bytes of this process before any of it */
 } ceiling;
 
 static ceiling measure(bench_item *items, int n, int rounds)
 {
     static const int64_t sizes[] = {1024, 1536, 2048, 3072};
-    ceiling top = {0};
+    struct rusage used;
     double seen[ROUNDS_MAX];
+    for (int i = 0; i < n; i++) item_run(&items[i]); /* touch all memory once */
+    getrusage(RUSAGE_SELF, &used);
+    ceiling top = {.peak = 1024 * (double)used.ru_maxrss};
     for (int i = 0; i < PUPIL_COUNT(sizes); i++) {
         double g = cli_gemm_gflops(sizes[i], 0.3);
-        if (g > top.gflops) top = (ceiling){sizes[i], g};
+        if (g > top.gflops) top.n = sizes[i], top.gflops = g;
     }
-    for (int i = 0; i < n; i++) item_run(&items[i]); /* touch all memory once */
     for (int k = 0; k < rounds; k++) {
         pupil_progress(k + 1 == rounds, "round %d of %d", k + 1, rounds);
         seen[k] = cli_gemm_gflops(top.n, 0.2);
@@ -214,12 +218,12 @@ static void print_results(bench_item *items, int n, int first_student, int round
                top.gflops);
     pupil_buf_printf(&json,
                      "{\"kernel\": \"%s\", \"threads\": %d, \"ceiling_size\": %lld, \"ceiling_gflops\": "
-                     "%.1f, \"rounds\": %d, \"items\": [",
-                     pupil_blas_kernel(), threads, (long long)top.n, top.gflops, rounds);
+                     "%.1f, \"rounds\": %d, \"peak_bytes\": %.0f, \"items\": [",
+                     pupil_blas_kernel(), threads, (long long)top.n, top.gflops, rounds, top.peak);
     for (int i = 0; i < n; i++) {
         double s = cli_median(items[i].seconds, rounds);
         print_row(quiet, items[i].name, items[i].flops, s, top.gflops);
-        pupil_buf_printf(&json, "{\"name\": \"%s\", \"seconds\": %.6g, \"gflops\": %.1f, \"share\": %.4f}, ",
+        pupil_buf_printf(&json, "%s{\"name\": \"%s\", \"seconds\": %.6g, \"gflops\": %.1f, \"share\": %.4f}", i ? ", " : "",
                          items[i].name, s, items[i].flops / s / 1e9, items[i].flops / s / 1e9 / top.gflops);
         for (int k = 0; k < 2 && i >= first_student; k++) {
             if (items[i].what == (k ? TEXT : PADDED_TEXT)) continue;
@@ -227,15 +231,17 @@ static void print_results(bench_item *items, int n, int first_student, int round
             seconds[k] += s;
         }
     }
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 2 && first_student < n; k++) {
         const char *name =
             k ? "student step, both towers, padded captions" : "student step, both towers, packed captions";
         print_row(quiet, name, flops[k], seconds[k], top.gflops);
-        pupil_buf_printf(&json, "{\"name\": \"%s\", \"seconds\": %.6g, \"gflops\": %.1f, \"share\": %.4f}%s",
+        pupil_buf_printf(&json, ", {\"name\": \"%s\", \"seconds\": %.6g, \"gflops\": %.1f, \"share\": %.4f}",
                          name, seconds[k], flops[k] / seconds[k] / 1e9,
-                         flops[k] / seconds[k] / 1e9 / top.gflops, k ? "]}" : ", ");
+                         flops[k] / seconds[k] / 1e9 / top.gflops);
     }
-    printf("%s\n", json.s);
+    char size[32];
+    if (!quiet) printf("  peak memory of this process before the ceiling was measured: %s\n", pupil_bytes_text(top.peak, size));
+    printf("%s]}\n", json.s);
     pupil_buf_free(&json);
 }
 
@@ -266,7 +272,7 @@ static int choose(const char *preset, const char *path, const cli_list *sets, pu
 static int cmd_bench_model(int argc, char **argv)
 {
     cli_list sets = {0};
-    const char *preset = NULL, *path = NULL;
+    const char *preset = NULL, *path = NULL, *only = NULL;
     bool json = false;
     int64_t batch = 16, rounds = 5, threads = 0;
     const cli_option options[] = {
@@ -274,6 +280,7 @@ static int cmd_bench_model(int argc, char **argv)
          "one architecture as teacher and student (default: ViT-B-16 and ViT-T-16)"},
         {"conf", CLI_TEXT, &path, "CONF", "teacher and student of a configuration"},
         {"set", CLI_LIST, &sets, "KEY=VALUE", "override one setting of CONF (repeatable)"},
+        {"only", CLI_TEXT, &only, "WHO", "teacher or student alone"},
         {"batch", CLI_COUNT, &batch, "N", "pairs in a micro-batch (default 16)"},
         {"rounds", CLI_COUNT, &rounds, "N", "rounds, of which medians are taken (default 5, at most 101)"},
         {"threads", CLI_COUNT, &threads, "N", "threads (default: OMP_NUM_THREADS, else 1)"},
@@ -295,18 +302,22 @@ static int cmd_bench_model(int argc, char **argv)
     if (r == 0 && batch > 65536)
         r = pupil_fail(PUPIL_EUSER, "pupil bench model: --batch %lld: at most 65536 was expected",
                        (long long)batch);
+    if (r == 0 && only && strcmp(only, "teacher") && strcmp(only, "student"))
+        r = pupil_fail(PUPIL_EUSER, "pupil bench model: --only is '%s', expected teacher or student", only);
     if (r == 0) r = choose(preset, path, &sets, &teacher.arch, &student.arch, &has_teacher);
     cli_list_free(&sets);
     if (r) return r;
     int t = start_bench(threads), ni = 0, rounds_n = (int)PUPIL_MIN(rounds, (int64_t)ROUNDS_MAX);
     bench_item *items = pupil_alloc(6 * sizeof *items);
-    for (int what = IMAGE; what <= PADDED_TEXT && has_teacher; what++) {
+    for (int what = IMAGE; what <= PADDED_TEXT && has_teacher && !(only && *only == 's'); what++) {
         if (what == IMAGE) model_open(&teacher, batch, false);
         item_add(items, &ni, "teacher forward", &teacher, what);
     }
     int first_student = ni;
-    model_open(&student, batch, true);
-    for (int what = IMAGE; what <= PADDED_TEXT; what++) item_add(items, &ni, "student step", &student, what);
+    for (int what = IMAGE; what <= PADDED_TEXT && !(only && *only == 't'); what++) {
+        if (what == IMAGE) model_open(&student, batch, true);
+        item_add(items, &ni, "student step", &student, what);
+    }
     ceiling top = measure(items, ni, rounds_n);
     print_results(items, ni, first_student, rounds_n, top, t, json);
     model_close(&student);

@@ -45,7 +45,7 @@ void pupil_bias_residual(float *y, const float *res, const float *x, const float
 typedef enum { PUPIL_GELU, PUPIL_QUICK_GELU, PUPIL_GELU_TANH } pupil_activation;
 /** "gelu", "quick_gelu", "gelu_tanh". */
 const char *pupil_activation_name(pupil_activation act);
-/** y = act(h), h[n,width] += b first (h keeps the sum for backward). */
+/** y = act(h), h[n,width] += b first (h keeps the sum for backward); b may be NULL. */
 void pupil_bias_act_forward(float *y, float *h, const float *b, int64_t n, int64_t width, pupil_activation act);
 /** dh = dy act'(h); dh may be dy. */
 void pupil_act_backward(float *dh, const float *dy, const float *h, int64_t count, pupil_activation act);

@@ -108,24 +108,19 @@ PUPIL_CLONES static void act_rows(float *y, float *h, const float *b, int64_t n,
 {
     for (int64_t i = 0; i < n; i++) {
         float *hi = h + i * width, *yi = y + i * width;
+        if (b) {
+#pragma omp simd
+            for (int64_t j = 0; j < width; j++) hi[j] += b[j];
+        }
         if (act == PUPIL_QUICK_GELU) {
 #pragma omp simd
-            for (int64_t j = 0; j < width; j++) {
-                hi[j] += b[j];
-                yi[j] = hi[j] * sigmoid(1.702f * hi[j]);
-            }
+            for (int64_t j = 0; j < width; j++) yi[j] = hi[j] * sigmoid(1.702f * hi[j]);
         } else if (act == PUPIL_GELU_TANH) {
 #pragma omp simd
-            for (int64_t j = 0; j < width; j++) {
-                hi[j] += b[j];
-                yi[j] = hi[j] * sigmoid(tanh_argument(hi[j]));
-            }
+            for (int64_t j = 0; j < width; j++) yi[j] = hi[j] * sigmoid(tanh_argument(hi[j]));
         } else {
 #pragma omp simd
-            for (int64_t j = 0; j < width; j++) {
-                hi[j] += b[j];
-                yi[j] = 0.5f * hi[j] * (1.0f + erf_fast(hi[j] * 0.70710678f));
-            }
+            for (int64_t j = 0; j < width; j++) yi[j] = 0.5f * hi[j] * (1.0f + erf_fast(hi[j] * 0.70710678f));
         }
     }
 }

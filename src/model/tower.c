@@ -78,10 +78,11 @@ void tower_free(tower *t)
 double tower_row_floats(const tower *t, bool keep)
 {
     double w = (double)t->width, m = (double)t->mlp, h = t->swiglu ? 2 * m : m;
-    double row = 8 * w + h + 4; /* x ln1 qkv(3) att mid ln2 | h | means, rstds */
-    if (keep || t->swiglu) row += m;
+    double row = 6 * w + h + 4, once = 2 * w; /* x qkv(3) att mid | h | means, rstds; ln1, ln2 */
+    if (t->swiglu || t->inner_norm) row += m;
+    else if (keep) once += m;
     if (t->inner_norm) row += w + m + 4;
-    return keep ? row * (double)t->layers : row + w;
+    return once + (keep ? row * (double)t->layers : row + w);
 }
 
 /* Carve `count` floats, rounded up to a cache line. With at == NULL only the size is counted. */
@@ -93,6 +94,9 @@ static float *carve(float **at, size_t *total, int64_t count)
     *total += n;
     return p;
 }
+
+/* May backward compute it again? */
+static bool again(const tower *t) { return !t->swiglu && !t->inner_norm; }
 
 static size_t acts_carve(tower_acts *a, const tower *t, int64_t rows, int64_t nseq, bool keep, float *memory)
 {
@@ -108,13 +112,14 @@ static size_t acts_carve(tower_acts *a, const tower *t, int64_t rows, int64_t ns
             continue;
         }
         b->x = carve(&memory, &total, rows * w);
-        b->ln1 = carve(&memory, &total, rows * w);
+        b->ln1 = l ? a->block->ln1 : carve(&memory, &total, rows * w);
         b->qkv = carve(&memory, &total, rows * 3 * w);
         b->att = b->an = carve(&memory, &total, rows * w);
         b->mid = carve(&memory, &total, rows * w);
-        b->ln2 = carve(&memory, &total, rows * w);
+        b->ln2 = l ? a->block->ln2 : carve(&memory, &total, rows * w);
         b->h = b->g = carve(&memory, &total, rows * (t->swiglu ? 2 : 1) * t->mlp);
-        if (keep || t->swiglu) b->g = carve(&memory, &total, rows * t->mlp);
+        if (again(t) && l) b->g = a->block->g;
+        else if (keep || t->swiglu) b->g = carve(&memory, &total, rows * t->mlp);
         b->gn = b->g;
         b->mean1 = carve(&memory, &total, rows);
         b->rstd1 = carve(&memory, &total, rows);
@@ -229,6 +234,8 @@ static void mlp_backward(const tower *t, const float *w, block_acts *a, tower_sc
 {
     const block_at *at = &t->at;
     int64_t width = t->width, m = t->mlp;
+    pupil_layernorm_forward(a->ln2, NULL, NULL, a->mid, w + at->ln2_w, w + at->ln2_b, q, width, t->eps);
+    if (again(t)) pupil_bias_act_forward(a->g, a->h, NULL, q, m, t->act);
     pupil_linear_backward(s->dgn, g + at->proj_w, g + at->proj_b, s->dx, a->gn, w + at->proj_w, q, m, width);
     if (t->inner_norm)
         pupil_layernorm_backward(s->dg, g + at->gn_w, g + at->gn_b, s->dgn, a->g, a->mean4, a->rstd4, w + at->gn_w, q, m, false);
@@ -242,6 +249,7 @@ static void attend_backward(const tower *t, const float *w, block_acts *a, tower
 {
     const block_at *at = &t->at;
     int64_t rows = p->cu[p->nseq], width = t->width, hd = width / t->heads, q = last ? p->nseq : rows;
+    pupil_layernorm_forward(a->ln1, NULL, NULL, a->x, w + at->ln1_w, w + at->ln1_b, rows, width, t->eps);
     pupil_linear_backward(s->dan, g + at->out_w, g + at->out_b, s->dmid, a->an, w + at->out_w, q, width, width);
     if (t->inner_norm)
         pupil_layernorm_backward(s->datt, g + at->an_w, g + at->an_b, s->dan, a->att, a->mean3, a->rstd3, w + at->an_w, q, width,

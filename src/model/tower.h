@@ -24,7 +24,8 @@ typedef struct {
     int64_t first, stride;              /* block l's tensors begin at first + l*stride of the flat array */
 } tower;
 
-/* What backward needs of one block: x is the residual stream entering it. */
+/* What backward needs of one block: x is the residual stream entering it. Outputs of norms and of a plain activation cost
+ * little: ln1, ln2 and, without inner norm and SwiGLU, g are one array for all blocks, and computed again by backward. */
 typedef struct {
     float *x, *mean1, *rstd1, *ln1, *qkv, *att, *mean3, *rstd3, *an, *mid, *mean2, *rstd2, *ln2, *h, *g, *mean4, *rstd4, *gn;
 } block_acts;

@@ -118,6 +118,43 @@ static const char page_formats[] =
     "pupil preprocess writes  pixels [N,3,H,W] float32\n"
     "pupil tokenize prints    one JSON list of ids a line: start, text, end, not padded\n";
 
+static const char page_study[] =
+    "A study is many runs and one question: did the better teacher make the better student? Its file is that of a run with a\n"
+    "section `study` beside the others (conf/study-scenes.yaml):\n"
+    "\n"
+    "  study:\n"
+    "    question: Did the better teacher make the better student?     the title of the report; may be left out\n"
+    "    axes:\n"
+    "      teacher:                                   the axis whose points are compared\n"
+    "        T1: {teacher.train.steps: 60}            a point: settings that replace those of the file, dotted\n"
+    "        T2: {teacher: {train: {steps: 200}}}     or nested\n"
+    "      student: {small: {student.model.vision_width: 64}, wide: {}}\n"
+    "      loss: {plain: {loss.preset: clip}, fd: {loss.preset: clip-kd-fd}}\n"
+    "    seeds: [1, 2, 3]                             student.train.seed of each\n"
+    "    exclude: [{teacher: T2, loss: [fd]}]         combinations that are left out\n"
+    "\n"
+    "Up to 8 axes of up to 64 points, of any names (student, loss, data, duration, ...); later axes replace what earlier ones set.\n"
+    "run.dir is the folder of the study. Folders of teachers and caches need not be named: they lie in it, shared by all cells that\n"
+    "want the same. A teacher.dir without teacher.train is a checkpoint that is used as it is; a cache.dir without teacher.dir holds\n"
+    "imported embeddings.\n"
+    "\n"
+    "  pupil study CONF --dry-run     cells, what is there already, hours, disk; touches nothing\n"
+    "  pupil study CONF               runs what is missing, --jobs N at a time, and writes the report\n"
+    "  pupil study CONF --status      how far it is, and why cells failed; --retry runs those again\n"
+    "  pupil study CONF --submit      the same as jobs of a cluster; `pupil study CONF` then writes the report\n"
+    "  pupil report DIR               the report again, from the files alone\n"
+    "\n"
+    "A cell is one point of each axis and a seed: an ordinary run in DIR/cells/ID, where ID is a digest of the settings that can\n"
+    "change its result. So a finished cell is never run again: not after a kill, and not when teachers, losses or seeds are added.\n"
+    "A cell without a distillation loss is the same for all teachers and is run once. One that fails is marked with its reason, and\n"
+    "the others go on; one that was killed is resumed.\n"
+    "\n"
+    "DIR/report.html  the answer first: rank correlations of teacher and student score with bootstrap intervals, regret of taking the\n"
+    "                 strongest teacher, students by teacher, stability of that order, capacity gap, losses, confounds, cost\n"
+    "DIR/results.csv  a row a cell: axes, every figure of student and teacher with its interval, confounds, core hours, bytes\n"
+    "DIR/answers.csv  the statistics of the page; tools/compare-study.py holds them against SciPy\n"
+    "DIR/table.tex    students by teacher, for a paper (booktabs)\n";
+
 static const char page_jobs[] =
     "Here          pupil launch CONF        plans the ranks and starts mpirun; --dry-run shows the command\n"
     "By hand       mpirun -n 4 --bind-to none pupil run CONF\n"
@@ -197,7 +234,7 @@ static void page_losses(void)
 int cmd_help(int argc, char **argv)
 {
     static const cli_spec spec = {.name = "help",
-                                  .args = "[config|losses|cache|import|formats|jobs]",
+                                  .args = "[config|losses|cache|import|formats|jobs|study]",
                                   .about = "Lists the commands, or prints a reference page.",
                                   .example = "pupil help config",
                                   .max = 1};
@@ -222,9 +259,11 @@ int cmd_help(int argc, char **argv)
         fputs(page_formats, stdout);
     } else if (!strcmp(args[0], "jobs")) {
         fputs(page_jobs, stdout);
+    } else if (!strcmp(args[0], "study")) {
+        fputs(page_study, stdout);
     } else {
         return pupil_fail(PUPIL_EUSER,
-                          "pupil help: there is no page '%s'; the pages are config, losses, cache, import, formats and jobs",
+                          "pupil help: there is no page '%s'; the pages are config, losses, cache, import, formats, jobs and study",
                           args[0]);
     }
     return 0;

@@ -28,7 +28,7 @@ static const cli_command commands[] = {
 #if PUPIL_BENCH
     {"bench", cmd_bench, "gemm, model, loss, allreduce, cache, input: speed; as a share of this machine's own ceiling"},
 #endif
-    {"help", cmd_help, "this list; help config | losses | cache | import | formats | jobs"},
+    {"help", cmd_help, "this list; help config | losses | cache | import | formats | jobs | study"},
     {"version", cmd_version, "versions of pupil and of what it stands on"},
     {"--help", cmd_help, NULL},
     {"-h", cmd_help, NULL},

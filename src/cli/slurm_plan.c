@@ -87,7 +87,10 @@ static int cells(slurm_plan *s)
     slurm_job *array = add(s, JOB_CELLS, "cells", &s->cell[0]);
     array->elements = s->ncells;
     array->at_once = (int)s->cell[0].conf->slurm.cells_at_once;
-    for (int k = 0; k < fills; k++) after(s, array, &s->job[k]);
+    for (int k = 0; k < fills; k++) {
+        after(s, array, &s->job[k]);
+        array->afterok |= s->job[k].cell->plan.teacher[0].train; /* else every element would train it */
+    }
     return 0;
 }
 

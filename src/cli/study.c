@@ -179,7 +179,7 @@ int cmd_study(int argc, char **argv)
         {"status", CLI_FLAG, &w.status, NULL, "say how far it is, and why cells failed"},
         {"jobs", CLI_COUNT, &w.jobs, "N", "so many runs side by side (default: cores / (ranks.total x ranks.threads))"},
         {"retry", CLI_FLAG, &w.retry, NULL, "run failed cells again"},
-        {"submit", CLI_FLAG, &w.queue, NULL, "run the cells as an array of jobs of a cluster; with --dry-run only show the scripts"},
+        {"submit", CLI_FLAG, &w.queue, NULL, "run the cells as an array of jobs of a cluster; with --dry-run only write their settings and show the scripts"},
         {"set", CLI_LIST, &w.sets, "KEY=VALUE", "override one setting in all cells (repeatable); other settings are other cells"},
     };
     const cli_spec spec = {"study",

@@ -10,17 +10,65 @@
 static const double share = 0.65;
 
 typedef struct {
-    double flops, bytes; /* left to do; on disk when all is done */
-    int unknown;         /* runs that could not be planned */
-    char *missing;       /* why the first one could not */
+    double flops[2], bytes[2]; /* left to do; on disk when all is done: of teachers, of cells */
+    int guessed;               /* runs whose data or checkpoints are not here */
+    char *missing;             /* what the first of them misses */
 } cost;
+
+/* ---- runs that cannot be opened here ------------------------------------------------------------------ */
+enum { PAIRS_A_TAR = 10000, TOKENS = 16, VOCABULARY = 49408 }; /* img2dataset's default; a web caption; CLIP's */
+
+/* Tars of a pattern with {000..123}. */
+static double tars_of(const char *pattern)
+{
+    double n = 1;
+    for (const char *p = strchr(pattern, '{'); p; p = strchr(p + 1, '{')) {
+        long from, to;
+        if (sscanf(p, "{%ld..%ld}", &from, &to) == 2 && to >= from) n *= (double)(to - from + 1);
+    }
+    return n;
+}
+
+static bool sizes_of(const pupil_conf *c, bool teacher, pupil_arch *a)
+{
+    bool own = (!teacher || c->teacher.train_here) && !c->tokenizer.merges;
+    return pupil_arch_from_conf(teacher ? &c->teacher.model : &c->student.model, own ? c->tokenizer.vocab_size : VOCABULARY,
+                                teacher ? "teacher.model" : "student.model", a) == 0;
+}
+
+static double pair_flops(const pupil_arch *a) { return pupil_arch_image_flops(a) + pupil_arch_text_flops(a, TOKENS); }
+
+static double parameters(const pupil_arch *a)
+{
+    pupil_clip *c = pupil_clip_new(a);
+    double n = (double)pupil_clip_params(c, -1);
+    pupil_clip_free(&c);
+    return n;
+}
+
+/* From the sizes and names that the settings tell. */
+static void guess(cost *c, const pupil_conf *conf, bool fill, bool left)
+{
+    pupil_arch a;
+    double samples = 0;
+    if (!c->missing) c->missing = pupil_strdup(pupil_reason());
+    c->guessed++;
+    for (int i = 0; i < conf->data.train.n; i++) samples += PAIRS_A_TAR * tars_of(conf->data.train.item[i]);
+    if (fill && sizes_of(conf, true, &a)) {
+        if (left) c->flops[0] += samples * pair_flops(&a);
+        c->bytes[0] += samples * 2 * 2 * (double)a.embed_dim; /* half floats of a picture and a caption */
+    }
+    if (!fill && sizes_of(conf, false, &a)) {
+        if (left) c->flops[1] += 3 * pair_flops(&a) * (double)(conf->student.train.steps * conf->student.train.batch_size);
+        c->bytes[1] += 4 * parameters(&a) * (1 + 3 * (double)conf->run.keep_checkpoints);
+    }
+}
 
 static void add(cost *c, const pupil_conf *conf, bool fill, bool left)
 {
     pupil_plan p;
     if (pupil_plan_make(conf, 0, 1, &p) < 0) {
-        if (!c->missing) c->missing = pupil_strdup(pupil_reason());
-        c->unknown++;
+        guess(c, conf, fill, left);
         return;
     }
     double flops = fill ? p.teacher_train_flops : p.student_flops, cache = 0;
@@ -28,10 +76,11 @@ static void add(cost *c, const pupil_conf *conf, bool fill, bool left)
         flops += p.teacher[k].cache_flops * (p.blocks ? 1 - (double)p.teacher[k].blocks_have / (double)p.blocks : 1);
         cache += p.teacher[k].cache_bytes;
     }
-    if (left) c->flops += flops;
-    c->bytes += fill ? cache : 4.0 * (double)p.student_params * (1 + 3 * (double)conf->run.keep_checkpoints);
+    if (left) c->flops[!fill] += flops;
+    c->bytes[!fill] += fill ? cache : 4.0 * (double)p.student_params * (1 + 3 * (double)conf->run.keep_checkpoints);
 }
 
+/* ---- told ------------------------------------------------------------------------------------------------ */
 static void print_axes(const pupil_cells *all, pupil_buf *out)
 {
     const pupil_study *s = all->study;
@@ -66,14 +115,19 @@ void study_plan_print(const pupil_cells *all, int width, pupil_buf *out)
         count[state]++;
         add(&c, all->cell[i].conf, false, state == CELL_TODO);
     }
-    double gflops = all->cell[0].conf->slurm.gflops > 0 ? all->cell[0].conf->slurm.gflops : cli_gemm_gflops(384, 0.05);
+    double told = all->cell[0].conf->slurm.gflops, gflops = told > 0 ? told : cli_gemm_gflops(384, 0.05), hour = gflops * 1e9 * share * 3600,
+           hours = (c.flops[0] + c.flops[1]) / hour;
     pupil_buf_printf(out, "study    %s: %d cells: %d done, %d failed, %d to run; %d of %d teachers cached\n", all->dir, all->n, count[CELL_DONE],
                      count[CELL_FAILED], count[CELL_TODO], whole, all->fills);
     print_axes(all, out);
-    pupil_buf_printf(out, "estimate %.3g TFLOP of training and teaching left: %.3g core hours at %.0f GFLOP/s a core of which %.0f %% are reached, %s with %d "
-                     "run%s side by side, and evaluation\n", c.flops / 1e12, c.flops / (gflops * 1e9 * share) / 3600, gflops, 100 * share,
-                     pupil_duration(c.flops / (gflops * 1e9 * share) / width, time), width, width == 1 ? "" : "s");
-    pupil_buf_printf(out, "disk     %s of caches, weights and checkpoints when all is done\n", pupil_bytes_text(c.bytes, bytes));
-    if (c.unknown) pupil_buf_printf(out, "missing  %d run%s could not be counted: %s\n", c.unknown, c.unknown == 1 ? "" : "s", c.missing);
+    pupil_buf_printf(out, "estimate %.4g core hours of teachers (train, fill caches), %.4g of students; at %.0f GFLOP/s a core (slurm.gflops), of which %.0f %% are "
+                     "reached; without evaluation\n", c.flops[0] / hour, c.flops[1] / hour, gflops, 100 * share);
+    pupil_buf_printf(out, "         %s here with %d run%s side by side\n", hours / width < 1e5 ? pupil_duration(3600 * hours / width, time) : "years", width,
+                     width == 1 ? "" : "s");
+    pupil_buf_printf(out, "disk     %s of caches", pupil_bytes_text(c.bytes[0], bytes));
+    pupil_buf_printf(out, ", %s of weights and checkpoints when all is done\n", pupil_bytes_text(c.bytes[1], bytes));
+    if (c.guessed)
+        pupil_buf_printf(out, "missing  %s\n         so %d run%s counted by teacher.model, student.model and %d pairs a tar\n", c.missing, c.guessed,
+                         c.guessed == 1 ? " was" : "s were", PAIRS_A_TAR);
     pupil_free(&c.missing);
 }

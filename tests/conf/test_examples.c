@@ -29,6 +29,38 @@ static void same_section(const pupil_conf *a, const pupil_conf *b, const char *s
     DROP(x, y);
 }
 
+/* All cells of the studies can be read, and are read back from what is printed of them. */
+static void studies(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        int cells;
+    } example[] = {{"study-scenes", 120}, {"study-emoji", 120}, {"study-paper", 912}};
+    for (int i = 0; i < PUPIL_COUNT(example); i++) {
+        char *path = pupil_format("%s/conf/%s.yaml", getenv("PUPIL_SOURCE"), example[i].name);
+        pupil_study *study = NULL;
+        pupil_buf e = {0};
+        int point[PUPIL_STUDY_AXES] = {0}, cells = 0, axis = 0;
+        if (pupil_study_load(path, &study, &e) < 0) fail_msg("%s", e.s);
+        while (axis < study->axes) {
+            pupil_conf *a = NULL, *b = NULL;
+            if (pupil_study_settings(study, point, 1, NULL, 0, &a, &e) < 0) fail_msg("%s", e.s);
+            char *text = printed(a, "");
+            if (pupil_conf_parse("printed", text, NULL, 0, &b, &e) < 0) fail_msg("%s", e.s);
+            same_section(a, b, "");
+            pupil_free(&text);
+            pupil_conf_free(&a);
+            pupil_conf_free(&b);
+            cells++;
+            for (axis = 0; axis < study->axes && ++point[axis] == study->axis[axis].n; axis++) point[axis] = 0;
+        }
+        assert_int_equal(cells * PUPIL_MAX(1, study->seeds), example[i].cells);
+        pupil_study_free(&study);
+        pupil_free(&path);
+    }
+}
+
 static void accepted(void **state)
 {
     (void)state;
@@ -146,7 +178,7 @@ static void presets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(accepted),
+        cmocka_unit_test(accepted), cmocka_unit_test(studies),
         cmocka_unit_test(examples_share_the_cache),
         cmocka_unit_test(models_can_be_made),
         cmocka_unit_test(recipes),

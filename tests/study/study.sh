@@ -31,6 +31,9 @@ figures() { awk -F, 'NR == 1 {for (i = 1; i <= NF; i++) if ($i !~ /core_hours/) 
 "$PUPIL_BIN" study whole.yaml --dry-run >plan.txt
 grep -q '^study    whole: 6 cells: 0 done, 0 failed, 6 to run; 0 of 2 teachers cached' plan.txt || { cat plan.txt; fail "the plan"; }
 [ ! -e whole ] || fail "a dry run has left something"
+"$PUPIL_BIN" study whole.yaml --submit --dry-run --set slurm.cells_at_once=2 --set slurm.gflops=10 >jobs.txt
+grep -q '^#SBATCH --array=0-5%2' jobs.txt || { cat jobs.txt; fail "no array of six elements, two at a time"; }
+grep -q '^cells=$(sbatch --parsable --dependency=afterok:$fill-0:$fill-1 ' jobs.txt || { grep sbatch jobs.txt; fail "cells do not wait for their teachers"; }
 run whole.yaml || fail "the study"
 figures whole >whole.txt
 [ "$(wc -l <whole.txt)" = 7 ] && [ "$(grep -c ',done,' whole.txt)" = 6 ] || { cat whole.txt; fail "six cells"; }

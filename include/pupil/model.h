@@ -33,6 +33,8 @@ int64_t pupil_table_add(pupil_table *t, const char *name, int ndim, const int64_
 const pupil_tensor *pupil_table_find(const pupil_table *t, const char *name); /* or NULL */
 /** Fill params[total] from (seed, tensor name): the same on every rank. */
 void pupil_table_init(const pupil_table *t, uint64_t seed, float *params);
+/** The part-th of `of` equal parts of that, into params that are zero. */
+void pupil_table_init_part(const pupil_table *t, uint64_t seed, int part, int of, float *params);
 void pupil_table_free(pupil_table *t);
 
 /* ---- architecture ------------------------------------------------------------------------------- */

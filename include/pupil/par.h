@@ -86,8 +86,8 @@ typedef struct pupil_shared pupil_shared;
 int pupil_shared_new(pupil_comm *c, pupil_reduce how, int64_t n, pupil_shared **ret);
 void pupil_shared_free(pupil_shared **s); /* not collective */
 float *pupil_shared_data(const pupil_shared *s);
-/** Of the ranks that share a copy, this is the one to fill it. Not collective. */
-bool pupil_shared_fills(const pupil_shared *s);
+/** Which of the ranks that share a copy this is, and of how many: each may fill its part of it. Not collective. */
+int pupil_shared_part(const pupil_shared *s, int *ret_of);
 /** Rank r has written elements [at[r], at[r+1]); afterwards all ranks see all of them. Collective over c. */
 int pupil_shared_gather(pupil_shared *s, const int64_t *at);
 

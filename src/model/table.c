@@ -22,16 +22,33 @@ const pupil_tensor *pupil_table_find(const pupil_table *t, const char *name)
     return NULL;
 }
 
+enum { PIECE = 4096 };
+
+/* Elements first .. end-1 of a tensor: draws are numbered, so any of them can be drawn by itself. */
+static void init_elements(const pupil_tensor *x, uint64_t seed, int64_t first, int64_t end, float *params)
+{
+    /* a stream of its own for each name, so that adding a tensor does not move the others */
+    pupil_rng r = pupil_rng_at(seed, PUPIL_STREAM_INIT, pupil_fnv1a(x->name, strlen(x->name)));
+    r.counter = 2 * (uint64_t)first;
+    for (int64_t j = first; j < end; j++)
+        params[x->offset + j] = (float)(x->init == PUPIL_INIT_CONST ? x->value : x->value * pupil_rng_normal(&r));
+}
+
+void pupil_table_init_part(const pupil_table *t, uint64_t seed, int part, int of, float *params)
+{
+    int64_t begin = t->total * part / of, end = t->total * (part + 1) / of;
+    for (int64_t i = 0; i < t->n; i++) {
+        const pupil_tensor *x = &t->t[i];
+        int64_t first = PUPIL_MAX(begin - x->offset, (int64_t)0), last = PUPIL_MIN(end - x->offset, x->count);
+#pragma omp parallel for schedule(static)
+        for (int64_t j = first; j < last; j += PIECE) init_elements(x, seed, j, PUPIL_MIN(last, j + PIECE), params);
+    }
+}
+
 void pupil_table_init(const pupil_table *t, uint64_t seed, float *params)
 {
     memset(params, 0, (size_t)t->total * sizeof *params);
-    for (int64_t i = 0; i < t->n; i++) {
-        const pupil_tensor *x = &t->t[i];
-        /* a stream of its own for each name, so that adding a tensor does not move the others */
-        pupil_rng r = pupil_rng_at(seed, PUPIL_STREAM_INIT, pupil_fnv1a(x->name, strlen(x->name)));
-        for (int64_t j = 0; j < x->count; j++)
-            params[x->offset + j] = (float)(x->init == PUPIL_INIT_CONST ? x->value : x->value * pupil_rng_normal(&r));
-    }
+    pupil_table_init_part(t, seed, 0, 1, params);
 }
 
 void pupil_table_free(pupil_table *t)

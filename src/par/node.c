@@ -197,7 +197,12 @@ void pupil_shared_free(pupil_shared **s)
 }
 
 float *pupil_shared_data(const pupil_shared *s) { return (float *)(void *)s->mem->segment[0]; }
-bool pupil_shared_fills(const pupil_shared *s) { return s->nb->me == 0; }
+
+int pupil_shared_part(const pupil_shared *s, int *ret_of)
+{
+    *ret_of = s->nb->size;
+    return s->nb->me;
+}
 
 /* Between nodes, each rank's range goes once to every other node. */
 static int exchange_ranges(const pupil_shared *s, const int64_t *at)

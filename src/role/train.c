@@ -284,7 +284,8 @@ int trainer_start(trainer *t)
         t->step = s.step;
         pupil_info("%s: resuming after step %lld of %lld", t->name, (long long)t->step, (long long)t->c->steps);
     } else {
-        if (pupil_shared_fills(t->shared)) pupil_table_init(t->table, (uint64_t)t->c->seed, t->params);
+        int of, part = pupil_shared_part(t->shared, &of);
+        pupil_table_init_part(t->table, (uint64_t)t->c->seed, part, of, t->params);
         PUPIL_TRY(pupil_barrier(t->comm));
         if (!t->is_teacher) PUPIL_TRY(start_load(t->j, t->comm, t->clip, t->params));
         for (int64_t i = 0; i < t->nruns && t->ema; i++)

@@ -594,6 +594,9 @@ static void initial_parameters(void **state)
                     1); /* a guest does not move the others */
     pupil_table_init(t, 5, q);
     assert_memory_equal(p, q, (size_t)before * sizeof *p);
+    memset(q, 0, (size_t)t->total * sizeof *q);
+    for (int part = 6; part >= 0; part--) pupil_table_init_part(t, 5, part, 7, q);
+    assert_memory_equal(p, q, (size_t)before * sizeof *p);
     pupil_table_init(t, 6, q);
     assert_memory_not_equal(p, q, 64);
     DROP(p, q);

@@ -67,10 +67,14 @@ void study_group_by_teacher(const study_data *s, int metric, study_groups *ret)
 
 void study_groups_free(study_groups *g) { pupil_free(&g->group); }
 
-/* Best student, student of the strongest teacher, worst student of a group with at least two teachers. */
-static bool extremes(const study_group *g, double *best, double *of_strongest, double *worst)
+/* Best student, student of the strongest teacher, worst student of a group with at least two teachers, the strongest of all
+ * among them. */
+static bool extremes(const study_group *g, const double *own, double *best, double *of_strongest, double *worst)
 {
-    int n = 0, strongest = -1;
+    int n = 0, strongest = -1, champion = 0;
+    for (int t = 1; t < PUPIL_STUDY_POINTS; t++)
+        if (isfinite(own[t]) && !(own[champion] >= own[t])) champion = t;
+    if (!g->seeds[champion]) return false;
     *best = -INFINITY;
     *worst = INFINITY;
     for (int t = 0; t < PUPIL_STUDY_POINTS; t++) {
@@ -99,11 +103,27 @@ double study_plain(const study_data *s, const study_row *r, int metric)
 
 void study_teachers(const study_data *s, int metric, double own[PUPIL_STUDY_POINTS])
 {
+    study_teacher_intervals(s, metric, own, NULL, NULL);
+}
+
+void study_teacher_intervals(const study_data *s, int metric, double *own, double *low, double *high)
+{
     int count[PUPIL_STUDY_POINTS] = {0};
-    memset(own, 0, PUPIL_STUDY_POINTS * sizeof *own);
-    for (int i = 0; i < s->n; i++)
-        if (usable(&s->row[i], metric)) own[teacher_of(s, &s->row[i])] += s->row[i].m[metric].teacher, count[teacher_of(s, &s->row[i])]++;
-    for (int t = 0; t < PUPIL_STUDY_POINTS; t++) own[t] = count[t] ? own[t] / count[t] : NAN;
+    double sum[3][PUPIL_STUDY_POINTS] = {{0}};
+    for (int i = 0; i < s->n; i++) {
+        const study_row *r = &s->row[i];
+        if (!usable(r, metric)) continue;
+        int t = teacher_of(s, r);
+        sum[0][t] += r->m[metric].teacher;
+        sum[1][t] += r->m[metric].teacher_low;
+        sum[2][t] += r->m[metric].teacher_high;
+        count[t]++;
+    }
+    for (int t = 0; t < PUPIL_STUDY_POINTS; t++) {
+        own[t] = count[t] ? sum[0][t] / count[t] : NAN;
+        if (low) low[t] = count[t] ? sum[1][t] / count[t] : NAN;
+        if (high) high[t] = count[t] ? sum[2][t] / count[t] : NAN;
+    }
 }
 
 void study_by_teacher(const study_data *s, int metric, int axis, int k, double mean[PUPIL_STUDY_POINTS], int count[PUPIL_STUDY_POINTS])
@@ -140,6 +160,17 @@ static double seed_sd(const study_data *s, int metric)
     return freedom > 0 ? sqrt(squares / freedom) : NAN;
 }
 
+double study_tells(const study_data *s, int of_teacher, int of_student)
+{
+    double *x = pupil_alloc((size_t)(3 * s->n + 1) * sizeof *x), *y = x + s->n, *ignored = y + s->n;
+    int *row = pupil_alloc((size_t)(2 * s->n + 1) * sizeof *row), *other = row + s->n;
+    int n = study_pairs(s, of_student, true, ignored, y, row), m = study_pairs(s, of_teacher, true, x, ignored, other);
+    double r = n == m && !memcmp(row, other, (size_t)n * sizeof *row) ? stats_spearman(x, y, n) : NAN; /* the same cells have both */
+    pupil_free(&x);
+    pupil_free(&row);
+    return r;
+}
+
 study_answer study_answer_of(const study_data *s, int metric)
 {
     enum { SEED = 1 };
@@ -157,7 +188,7 @@ study_answer study_answer_of(const study_data *s, int metric)
     study_group_by_teacher(s, metric, &g);
     for (int i = 0; i < g.n; i++) {
         double best, strongest, worst;
-        if (!extremes(&g.group[i], &best, &strongest, &worst)) continue;
+        if (!extremes(&g.group[i], own, &best, &strongest, &worst)) continue;
         a.groups++;
         a.regret += best - strongest;
         a.spread += best - worst;

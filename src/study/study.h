@@ -95,6 +95,8 @@ typedef struct {
 void study_group_by_teacher(const study_data *s, int metric, study_groups *ret);
 void study_groups_free(study_groups *g);
 study_answer study_answer_of(const study_data *s, int metric);
+/** Adjusted rank correlation of one score of the teacher and another of the student. */
+double study_tells(const study_data *s, int of_teacher, int of_student);
 /** Teacher and student scores of all done cells with a teacher; `adjusted`: students less the mean of their group and seed.
  *  Arrays of s->n; returns how many. `ret_row` (may be NULL): their numbers. */
 int study_pairs(const study_data *s, int metric, bool adjusted, double *teacher, double *student, int *ret_row);
@@ -102,7 +104,8 @@ int study_pairs(const study_data *s, int metric, bool adjusted, double *teacher,
 double study_plain(const study_data *s, const study_row *r, int metric);
 /** Mean student score by teacher over all cells with point k of an axis, and how many cells. */
 void study_by_teacher(const study_data *s, int metric, int axis, int k, double mean[PUPIL_STUDY_POINTS], int count[PUPIL_STUDY_POINTS]);
-/** Mean teacher score by teacher. */
+/** Mean teacher score by teacher, and the mean ends of its 95 % interval (NULL: not wanted); arrays of PUPIL_STUDY_POINTS. */
+void study_teacher_intervals(const study_data *s, int metric, double *own, double *low, double *high);
 void study_teachers(const study_data *s, int metric, double own[PUPIL_STUDY_POINTS]);
 
 /* ---- files -------------------------------------------------------------------------------------------------- */

@@ -109,7 +109,7 @@ static void regression(pupil_buf *b, const study_data *s, columns *x, int metric
     ols fit;
     stats_ols(use, k, x->student, x->rows, centred, &fit);
     html(b, "<h3>Regression of student %s on them</h3>\n<p class=\"note\">Least squares over %d cells, %d groups centred. A coefficient is the change of the student&rsquo;s score, in points, for one "
-            "standard deviation of the column between teachers. R&sup2; = %.2f of the variation within centred (whose standard deviation is %.2f points).</p>\n",
+            "standard deviation of the column between teachers. R&sup2; = %.2f of the variation within groups (whose standard deviation is %.2f points).</p>\n",
          study_metrics[metric].label, x->rows, centred, fit.r2, sd);
     html(b, "<div class=\"scroll\"><table><thead><tr><th>column</th><th>points</th><th>standard error</th><th>alone: R&sup2;</th></tr></thead>\n<tbody>\n");
     for (int j = 0; j < k; j++) {

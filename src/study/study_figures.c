@@ -44,12 +44,12 @@ static void set_range(pupil_buf *script, const char *axis, span x, double above)
     pupil_buf_printf(script, "set %srange [%.9g:%.9g]\n", axis, x.low - 0.08 * room, x.high + above * room);
 }
 
-/* A line at each teacher's score; names that would touch take turns in height. */
+/* A line at each teacher's score and its 95 % interval at the foot; names that would touch take turns in height. */
 static void name_teachers(pupil_buf *script, const study_data *s, int metric, span x)
 {
-    double own[PUPIL_STUDY_POINTS], last[3] = {-INFINITY, -INFINITY, -INFINITY};
+    double own[PUPIL_STUDY_POINTS], low[PUPIL_STUDY_POINTS], high[PUPIL_STUDY_POINTS], last[3] = {-INFINITY, -INFINITY, -INFINITY};
     bool drawn[PUPIL_STUDY_POINTS] = {false};
-    study_teachers(s, metric, own);
+    study_teacher_intervals(s, metric, own, low, high);
     for (int k = 0; k < PUPIL_STUDY_POINTS; k++) {
         int t = -1;
         for (int i = 0; i < PUPIL_STUDY_POINTS; i++)
@@ -62,6 +62,9 @@ static void name_teachers(pupil_buf *script, const study_data *s, int metric, sp
         last[row] = own[t];
         pupil_buf_printf(script, "set arrow from first %.9g, graph 0 to first %.9g, graph %.3f nohead lw 0.8 dt 3 lc rgb \"%s\"\n", own[t], own[t],
                          0.945 - 0.065 * row, plot_colour("--muted"));
+        if (isfinite(low[t]) && isfinite(high[t]))
+            pupil_buf_printf(script, "set arrow from first %.9g, graph %.3f to first %.9g, graph %.3f nohead lw 2.4 lc rgb \"%s\"\n", low[t], 0.02 + 0.022 * (k % 4),
+                             high[t], 0.02 + 0.022 * (k % 4), plot_colour("--teacher"));
         pupil_buf_printf(script, "set label \"%s\" noenhanced at first %.9g, graph %.3f center textcolor rgb \"%s\" font \",13\"\n",
                          s->teacher < 0 ? "teacher" : s->axis[s->teacher].point[t], own[t], 0.972 - 0.065 * row, plot_colour("--ink"));
     }
@@ -93,7 +96,7 @@ static void add_plain(pupil_buf *script, const study_data *s, int metric, int co
         widen(y, sum / n);
         pupil_buf_printf(script, "set arrow from graph 0, first %.9g to graph 1, first %.9g nohead lw 1.1 dt 2 lc rgb \"%s\"\n", sum / n, sum / n,
                          plot_colour(study_colour(colour < 0 ? -1 : r->point[colour])));
-        pupil_buf_printf(script, "set label \"%s%s%s\" noenhanced at graph 0.99, first %.9g right offset 0,0.45 textcolor rgb \"%s\" font \",11\"\n",
+        pupil_buf_printf(script, "set label \"%s%s%s\" noenhanced at graph 1.015, first %.9g left textcolor rgb \"%s\" font \",11\"\n",
                          colour < 0 ? "no teacher" : study_point(s, r, colour), shape < 0 ? "" : ", ", shape < 0 ? "" : study_point(s, r, shape), sum / n,
                          plot_colour("--muted"));
     }
@@ -131,12 +134,17 @@ static int add_scatter(plotter *p, const study_data *s, int metric)
     for (int i = 0; i < g.n; i++)
         for (int t = 0; t < PUPIL_STUDY_POINTS; t++)
             if (g.group[i].seeds[t]) widen(&x, g.group[i].teacher[t]), widen(&y, g.group[i].low[t]), widen(&y, g.group[i].high[t]);
+    double own[PUPIL_STUDY_POINTS], low[PUPIL_STUDY_POINTS], high[PUPIL_STUDY_POINTS];
+    study_teacher_intervals(s, metric, own, low, high);
+    for (int t = 0; t < PUPIL_STUDY_POINTS; t++) widen(&x, low[t]), widen(&x, high[t]);
     snprintf(label_x, sizeof label_x, "teacher, %s (%s)", study_metrics[metric].label, study_metrics[metric].unit);
     snprintf(label_y, sizeof label_y, "student (%s)", study_metrics[metric].unit);
     begin(p, label_x, label_y);
     if (!g.n) x = y = (span){0, 1};
     else add_plain(&p->script, s, metric, colour, shape, &y);
-    set_range(&p->script, "x", x, 0.08);
+    pupil_buf_puts(&p->script, "set rmargin 9.5\n");
+    set_range(&p->script, "x", x, 0.04);
+    y.low -= 0.1 * (y.high - y.low); /* room for the teachers' intervals */
     set_range(&p->script, "y", y, 0.24);
     name_teachers(&p->script, s, metric, x);
     pupil_buf_puts(&p->script, "plot ");

@@ -60,6 +60,17 @@ static void teacher_bars(pupil_buf *b, const study_data *s, int metric)
             "<li><span class=\"key block\" style=\"background:var(--accent)\"></span>mean of its students</li></ul></div>\n", study_metrics[metric].label);
 }
 
+/* The score of a teacher that tells most of the student's, where it is another one. */
+static void better_sign(pupil_buf *b, const study_data *s, int m)
+{
+    int best = m;
+    for (int k = 0; k < METRICS; k++)
+        if (s->has[k] && study_tells(s, k, m) > study_tells(s, best, m)) best = k;
+    if (best != m)
+        html(b, "<p>Another score of the teacher tells more of its students&rsquo; %s: its <b>%s</b>, &rho; = %.2f.</p>\n", study_metrics[m].label, study_metrics[best].label,
+             study_tells(s, best, m));
+}
+
 static void page_verdict(pupil_buf *b, const study_data *s, int m)
 {
     study_answer a = study_answer_of(s, m);
@@ -75,6 +86,12 @@ static void page_verdict(pupil_buf *b, const study_data *s, int m)
         html(b, "<p>Taking the strongest teacher is best in <b>%d of %d</b> settings and costs <b>%.2f points</b> on average against the best one (%.2f at worst); "
                 "best and worst teacher lie %.2f points apart%s", a.strongest_best, a.groups, a.regret, a.worst_regret, a.spread, isfinite(a.seed_sd) ? "" : ".</p>\n");
     if (a.groups && isfinite(a.seed_sd)) html(b, ", and seeds alone scatter by %.2f (standard deviation).</p>\n", a.seed_sd);
+    if (a.pairs > 2 && a.teachers > 1) better_sign(b, s, m);
+    for (int k = 0, n = 0; k < METRICS && isfinite(a.adjusted.value); k++) {
+        double r = k != m && s->has[k] ? study_tells(s, k, k) : NAN;
+        if (isfinite(r)) html(b, n++ ? ", %s %.2f" : "<p>The same correlation by other metrics, teacher and student scored alike: %s %.2f", study_metrics[k].label, r);
+        if (k == METRICS - 1 && n) html(b, ".</p>\n");
+    }
     if (a.gains) html(b, "<p>A teacher is worth <b>%+.2f points</b> over none, on average of %d cells.</p>\n", a.gain, a.gains);
     html(b, "</div>\n");
     teacher_bars(b, s, m);
@@ -85,9 +102,10 @@ static void page_metrics(pupil_buf *b, const study_data *s)
 {
     html(b, "<h2 id=\"answers\">The answer by metric</h2>\n<p class=\"note\">&rho;: Spearman; &tau;: Kendall&rsquo;s &tau;<sub>b</sub>; 95&nbsp;%% intervals over 2,000 "
             "resamples of cells. &ldquo;Adjusted&rdquo;: student scores less the mean of the cells that differ in the teacher alone, so that a better student or loss "
-            "does not pass for a better teacher; &ldquo;raw&rdquo;: as in results.csv. Regret: the best student of a setting less that of the strongest teacher.</p>\n");
-    html(b, "<div class=\"scroll\"><table><thead><tr><th>metric</th><th>cells</th><th>&rho; adjusted</th><th>&tau; adjusted</th><th>&rho; raw</th><th>&tau; raw</th>"
-            "<th>regret</th><th>worst</th><th>strongest is best</th><th>teachers&rsquo; spread</th><th>seeds&rsquo; sd</th><th>gain over none</th></tr></thead>\n<tbody>\n");
+            "does not pass for a better teacher; &ldquo;raw&rdquo;: as in results.csv. Regret: the best student of a setting less that of the strongest teacher; "
+            "spread: less that of the worst; seed sd: of students that differ in their seed alone; gain: over the same student without a teacher.</p>\n");
+    html(b, "<div class=\"scroll\"><table><thead><tr><th>metric</th><th>cells</th><th>&rho; adjusted</th><th>&tau; adjusted</th><th>&rho; raw</th>"
+            "<th>regret</th><th>worst</th><th>strongest best</th><th>spread</th><th>seed sd</th><th>gain</th></tr></thead>\n<tbody>\n");
     for (int m = 0; m < METRICS; m++) {
         if (!s->has[m]) continue;
         study_answer a = study_answer_of(s, m);
@@ -95,13 +113,30 @@ static void page_metrics(pupil_buf *b, const study_data *s)
         interval(b, &a.adjusted);
         interval(b, &a.adjusted_kendall);
         interval(b, &a.spearman);
-        interval(b, &a.kendall);
         value(b, a.regret, 2, "");
         value(b, a.groups ? a.worst_regret : NAN, 2, "");
         html(b, "<td>%d of %d</td>", a.strongest_best, a.groups);
         value(b, a.spread, 2, "");
         value(b, a.seed_sd, 2, "");
         value(b, a.gain, 2, "");
+        html(b, "</tr>\n");
+    }
+    html(b, "</tbody></table></div>\n");
+}
+
+static void page_tells(pupil_buf *b, const study_data *s)
+{
+    if (teachers_of(s) < 2) return;
+    html(b, "<h3>Which score of a teacher tells?</h3>\n<p class=\"note\">Adjusted &rho; of each score of the teacher (rows) and each of the student (columns).</p>\n"
+            "<div class=\"scroll\"><table><thead><tr><th>teacher</th>");
+    for (int k = 0; k < METRICS; k++)
+        if (s->has[k]) html(b, "<th>%s</th>", study_metrics[k].label);
+    html(b, "</tr></thead>\n<tbody>\n");
+    for (int t = 0; t < METRICS; t++) {
+        if (!s->has[t]) continue;
+        html(b, "<tr><th scope=\"row\">%s</th>", study_metrics[t].label);
+        for (int k = 0; k < METRICS; k++)
+            if (s->has[k]) value(b, study_tells(s, t, k), 2, t == k ? "best" : "");
         html(b, "</tr>\n");
     }
     html(b, "</tbody></table></div>\n");
@@ -140,7 +175,7 @@ static void figure_of(pupil_buf *b, const char *title, const char *note, const c
 static void page_figures(pupil_buf *b, const study_data *s, const study_figures *f)
 {
     html(b, "<h2 id=\"scatter\">Teacher against student</h2>\n<p class=\"note\">A line joins the students that differ in their teacher alone; a mark is the mean over seeds, its bar "
-            "reaches from the least to the greatest. If the better teacher made the better student, every line would rise.</p>\n");
+            "reaches from the least to the greatest; at the foot, 95&nbsp;%% intervals of the teachers&rsquo; own scores over questions or pairs. If the better teacher made the better student, every line would rise.</p>\n");
     if (f->missing) html(b, "<p class=\"absent\">No figures: %s</p>\n", f->missing);
     legend(b, s);
     html(b, "<div class=\"figures wide\">\n");
@@ -402,6 +437,7 @@ void page_study(pupil_buf *b, const study_data *s, const study_figures *f)
     html(b, "<nav aria-label=\"sections\"><a href=\"#answers\">By metric</a><a href=\"#scatter\">Figures</a><a href=\"#students\">Students by teacher</a>"
             "<a href=\"#stability\">Stability</a><a href=\"#gap\">Capacity gap</a><a href=\"#losses\">Losses</a><a href=\"#confounds\">Confounds</a><a href=\"#cost\">Cost</a></nav>\n");
     page_metrics(b, s);
+    page_tells(b, s);
     page_figures(b, s, f);
     page_students(b, s);
     page_stability(b, s);

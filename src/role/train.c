@@ -140,6 +140,9 @@ static int comm_open(trainer *t, pupil_comm *c)
     t->chunk = pupil_alloc((size_t)(t->advanced / PUPIL_CHUNK + 2) * sizeof *t->chunk);
     t->value = pupil_alloc((size_t)(t->c->slots * PUPIL_TERMS) * sizeof *t->value);
     PUPIL_TRY(pupil_slot_sum_new(c, t->j->conf->ranks.reduce, t->c->slots, t->advanced, &t->sum));
+    if (t->j->conf->ranks.reduce != PUPIL_REDUCE_MESSAGES && size > 1 && pupil_slot_sum_nodes(t->sum) == size && pupil_par_node_ranks() > 1 && me == 0)
+        pupil_warn("%s: no room for %lld parameters a rank in the nodes' shared memory (/dev/shm): gradients travel in messages", t->name,
+                   (long long)t->advanced);
     t->loss = pupil_loss_new(&t->lc);
     t->scratch = pupil_scratch_new(t->clip, t->captions * t->rows);
     int64_t nacts = t->c->recompute ? 1 : t->slots, own = PUPIL_MAX((int64_t)1, t->slots) * t->rows;

@@ -162,7 +162,7 @@ static void ended(runner *r, task *t, int status)
         t->state = TASK_DONE;
         r->seconds[t->is_fill] += pupil_now() - t->began;
         r->ended[t->is_fill]++;
-    } else if (code == pupil_exit_code(PUPIL_ESTOP)) {
+    } else if (code == pupil_exit_code(PUPIL_ESTOP) || (code < 0 && r->stopping)) { /* a signal may have come before it was caught */
         t->state = TASK_NEVER;
         r->stopped = true;
     } else if (code < 0) {

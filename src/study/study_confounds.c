@@ -123,19 +123,23 @@ static void regression(pupil_buf *b, const study_data *s, columns *x, int metric
     html(b, "</tbody></table></div>\n");
 }
 
-/* A value as the table shows it: of the first done cell of a teacher; "varies" where its cells differ. */
+/* A value as the table shows it; where the cells of a teacher differ, from the least to the greatest. */
 static void cell_of(pupil_buf *b, const study_data *s, const columns *x, int t, const char *key)
 {
     const json_t *first = NULL;
     bool differ = false;
+    double low = INFINITY, high = -INFINITY;
     for (int i = 0; i < x->rows; i++) {
         const study_row *r = &s->row[x->row[i]];
         const json_t *v = confound(r, key);
         if (s->teacher >= 0 && r->point[s->teacher] != t) continue;
+        low = fmin(low, get_confound(r, key));
+        high = fmax(high, get_confound(r, key));
         if (first && v && !json_equal(first, v)) differ = true;
         if (!first) first = v;
     }
-    if (differ) html(b, "<td><small>varies</small></td>");
+    if (differ && json_is_number(first)) html(b, "<td>%.4g to %.4g</td>", low, high);
+    else if (differ) html(b, "<td>varies</td>");
     else if (json_is_string(first)) html(b, "<td>%s</td>", json_string_value(first));
     else if (json_is_boolean(first)) html(b, "<td>%s</td>", json_is_true(first) ? "yes" : "no");
     else if (json_is_number(first)) html(b, "<td>%.4g</td>", json_number_value(first));

@@ -39,7 +39,7 @@ static const char *verdict(const study_answer *a)
     if (e->low > 0.3) return "Mostly: better teachers tend to make better students.";
     if (e->low > 0) return "Only a little: better teachers make slightly better students.";
     if (e->high < 0) return "No, the opposite: better teachers made worse students.";
-    return "No: which teacher is better does not tell which student is.";
+    return "No: which teacher scores better does not tell which student does.";
 }
 
 static void teacher_bars(pupil_buf *b, const study_data *s, int metric)

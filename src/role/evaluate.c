@@ -176,16 +176,24 @@ int evaluation_retrieve(evaluation *e, scored *s)
 
 /* ---- what the teacher scored, kept beside it ---- */
 
+/* What is asked, of what data, and by which seed. */
+static void digest_questions(const evaluation *e, char hex[65])
+{
+    pupil_buf b = {0};
+    pupil_buf_printf(&b, "%s %s seed %llu\n", e->j->data_digest, e->test_digest, (unsigned long long)e->seed);
+    for (int s = 0; s < 2; s++)
+        for (int64_t i = 0; i < e->q[s].n; i++) pupil_buf_printf(&b, "%s\n%s\n", e->q[s].text[i], e->q[s].set->q[i].answer);
+    pupil_sha256_of(b.s, b.len, hex);
+    pupil_buf_free(&b);
+}
+
 /* Everything that scores depend on, but for the model. */
 static void digest_protocols(const evaluation *e, char hex[65])
 {
     pupil_buf b = {0};
     pupil_conf_print_section(e->j->conf, "eval", &b);
     score_classes_text(&e->classes, &b);
-    pupil_buf_printf(&b, "%s %s seed %llu\n", e->j->data_digest, e->test_digest, (unsigned long long)e->seed);
-    for (int s = 0; s < 2; s++)
-        for (int64_t i = 0; i < e->q[s].n; i++) pupil_buf_printf(&b, "%s\n%s\n", e->q[s].text[i], e->q[s].set->q[i].answer);
-    pupil_buf_printf(&b, "pairs %lld\n", (long long)e->n_pairs);
+    pupil_buf_printf(&b, "%s\npairs %lld\n", e->questions, (long long)e->n_pairs);
     pupil_sha256_of(b.s, b.len, hex);
     pupil_buf_free(&b);
 }
@@ -407,6 +415,7 @@ int evaluation_open(evaluation *e)
     PUPIL_TRY(pupil_agree(e->j->world, r));
     PUPIL_TRY(pupil_bcast(e->j->world, e->test_digest, sizeof e->test_digest, 0));
     open_pairs(e);
+    digest_questions(e, e->questions);
     digest_protocols(e, e->digest);
     return 0;
 }

@@ -24,7 +24,7 @@ typedef struct {
     char **given[MOST_ANSWERERS]; /* answers of r.who[i] */
     char name[PUPIL_TEACHERS][16]; /* of teachers */
     int64_t *pair, n_pairs;
-    char test_digest[65], digest[65]; /* of the held-out data; of all of this */
+    char test_digest[65], questions[65], digest[65]; /* of the held-out data; of questions, data and seed; of all of this */
     results r;
 } evaluation;
 

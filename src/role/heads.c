@@ -7,7 +7,7 @@
 
 typedef struct {
     const char *kind, *protocol, *predictions; /* predictions: the student's, a file in the run directory */
-    bool wanted, sees;
+    bool wanted, sees, fusion;
 } head;
 
 /* ---- answers that are kept ---------------------------------------------------------------------------- */
@@ -96,17 +96,27 @@ int head_told(head_features *f)
     return r;
 }
 
+/* Digest of what the answers of a head depend on: its own settings, and none of other protocols. */
+static void head_key(const head_features *f, const head *h, char key[65])
+{
+    pupil_buf b = {0};
+    pupil_buf_printf(&b, "1 %s %s %s %s %lld\n", h->protocol, h->sees ? f->s->digest : "blind", f->s->tok_digest, f->e->questions, (long long)f->e->list.n);
+    pupil_conf_print_section(f->e->j->conf, h->fusion ? "eval.fusion" : "eval.reader", &b);
+    pupil_sha256_of(b.s, b.len, key);
+    pupil_buf_free(&b);
+}
+
 /* ---- a head ------------------------------------------------------------------------------------------- */
 static int answers_of(head_features *f, const head *h, char **answer)
 {
     evaluation *e = f->e;
     char key[65], *name = pupil_format("%s of %s", h->kind, f->s->m.name);
-    evaluation_key(e, h->sees ? f->s->digest : "none", f->s->tok_digest, h->protocol, key);
+    head_key(f, h, key);
     char *path = kept_path(e, key);
     bool known;
     int r = recall(e, path, answer, &known);
     if (r == 0 && !known) {
-        r = !strcmp(h->kind, "fusion") ? fusion_answers(f, name, answer) : reader_answers(f, h->sees, name, answer);
+        r = h->fusion ? fusion_answers(f, name, answer) : reader_answers(f, h->sees, name, answer);
         if (r == 0) r = pupil_agree(e->j->world, job_leads(e->j) ? keep(e, path, answer) : 0);
     }
     pupil_free(&path);
@@ -137,9 +147,9 @@ static int run_head(head_features *f, const head *h, bool student)
 int evaluation_heads(evaluation *e, scored *s, bool baselines, bool student)
 {
     const pupil_conf_eval *c = &e->j->conf->eval;
-    const head heads[] = {{"reader", "vqa.reader", "vqa_reader_results.json", c->reader.enable, true},
-                          {"question-only reader", "vqa.reader.question_only", "vqa_reader_question_only_results.json", c->reader.enable && baselines, false},
-                          {"fusion", "vqa.fusion", "vqa_fusion_results.json", c->fusion.enable, true}};
+    const head heads[] = {{"reader", "vqa.reader", "vqa_reader_results.json", c->reader.enable, true, false},
+                          {"question-only reader", "vqa.reader.question_only", "vqa_reader_question_only_results.json", c->reader.enable && baselines, false, false},
+                          {"fusion", "vqa.fusion", "vqa_fusion_results.json", c->fusion.enable, true, true}};
     head_features f = {.e = e, .s = s, .room = c->token_gib * 1073741824.0};
     int r = 0;
     for (int k = 0; k < PUPIL_COUNT(heads) && r == 0 && e->r.test; k++)

@@ -1,0 +1,48 @@
+#!/bin/sh
+# Heads on token features at the end of a run: what they leave behind; answers that are kept are not found again, and what is
+# no whole set of answers is; memory is asked for before it is taken.
+set -eu
+here=$(dirname "$0")
+pupil=$PUPIL_BIN
+dir=$(mktemp -d "${TMPDIR:-/tmp}/pupil-heads.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+fail() {
+  echo "FAIL $1"
+  exit 1
+}
+small="--set eval.reader.enable=true --set eval.reader.width=16 --set eval.reader.heads=2 --set eval.reader.kv_heads=1 --set eval.reader.epochs=1
+  --set eval.reader.caption_epochs=1 --set eval.reader.caption_pictures=200 --set eval.fusion.enable=true --set eval.fusion.width=16
+  --set eval.fusion.heads=2 --set eval.fusion.epochs=1"
+folders="--set run.dir=$dir/run --set teacher.dir=$dir/teacher --set cache.dir=$dir/cache"
+"$here/../mpirun.sh" 2 "$pupil" run "$here/tiny.yaml" $folders $small >"$dir/log" 2>&1 || { cat "$dir/log"; fail "the run"; }
+grep -q '^reader   student [0-9.]*   question only [0-9.]*   teacher ' "$dir/log" || { cat "$dir/log"; fail "no line about the reader"; }
+grep -q '^fusion   student [0-9.]*   teacher ' "$dir/log" || { cat "$dir/log"; fail "no line about the fusion head"; }
+for protocol in vqa.reader vqa.reader.question_only vqa.fusion; do
+  grep -q "\"protocol\": \"$protocol\", \"metric\": \"accuracy\"" "$dir/run/results.jsonl" || fail "no row of $protocol"
+  grep -q "$protocol" "$dir/run/report.html" || fail "$protocol is not in the report"
+done
+questions=$(grep -c '"question_id"' "$dir/run/vqa_reader_results.json")
+[ "$questions" = 120 ] || fail "$questions answers of the reader, expected 120"
+[ "$(wc -l <"$dir/run/answers.txt")" -ge 2 ] || fail "no answers.txt"
+tr -d '\n' <"$dir/run/vqa_fusion_results.json" | grep -o '"answer": "[^"]*"' | sed 's/.*: "//; s/"//' | sort -u >"$dir/said"
+sort "$dir/run/answers.txt" | comm -23 "$dir/said" - | grep -q . && fail "the fusion head says what is not in answers.txt"
+[ "$(ls "$dir/run/heads" | wc -l)" = 5 ] || fail "five heads were trained, and $(ls "$dir/run/heads" | wc -l) are kept"
+echo "ok   two heads of student and teacher, and one that sees nothing"
+
+score() { # name: scores the student again, as another part of the settings has changed; prints the reader's accuracy
+  "$pupil" eval "$here/tiny.yaml" $folders $small --set eval.sample_questions="$1" >"$dir/log" 2>&1 || { cat "$dir/log"; fail "eval $1"; }
+  grep '"protocol": "vqa.reader",' "$dir/run/results.jsonl" | grep "\"model\": \"$dir/run\"" | tail -n 1 | sed 's/.*"value": \([0-9.e+-]*\),.*/\1/'
+}
+cp -r "$dir/run/heads" "$dir/first"
+before=$(score 3)
+for kept in "$dir"/run/heads/*; do sed 's/.*/zebra/' "$dir/first/${kept##*/}" >"$kept"; done
+[ "$(score 5)" = 0 ] || fail "answers that are kept were not used"
+for kept in "$dir"/run/heads/*; do head -n 119 "$dir/first/${kept##*/}" >"$kept"; done
+[ "$(score 6)" = "$before" ] || fail "$(score 6) with heads trained again, $before before"
+for kept in "$dir"/first/*; do cmp "$kept" "$dir/run/heads/${kept##*/}" || fail "a head that was trained again says something else"; done
+echo "ok   a head is trained once, and again where its answers are not whole"
+
+code=0
+"$pupil" eval "$here/tiny.yaml" $folders $small --set eval.token_gib=1e-4 --set eval.reader.epochs=2 >"$dir/log" 2>&1 || code=$?
+[ "$code" = 2 ] && grep -q 'token features of .* take .*eval.token_gib' "$dir/log" || { cat "$dir/log"; fail "too little memory"; }
+echo "ok   too little memory is refused"

@@ -174,14 +174,25 @@ typedef struct {
     int64_t image_width;    /* of token features; 0: it sees no picture */
     int64_t vocab, longest; /* ids; most rows of a sequence, patches and ids together */
     int64_t width, layers, heads, kv_heads, mlp;
+    int64_t head_width; /* 0: width / heads */
+    double eps, theta;  /* of norms, of rotary positions; 0: 1e-5, 10000 */
+    bool untied;        /* the output has a matrix of its own */
+    bool frozen;        /* the projector alone is trained */
 } pupil_reader_arch;
 /** MLP width for a width: 8/3 of it, in sixteens. */
 int64_t pupil_reader_mlp(int64_t width);
 typedef struct pupil_reader pupil_reader;
 pupil_reader *pupil_reader_new(const pupil_reader_arch *a);
 void pupil_reader_free(pupil_reader **r);
-/** Its tensors; the flat array is the caller's. */
+/** Its tensors; the flat array is the caller's. The first `trained` floats of it are trained. */
 const pupil_table *pupil_reader_table(const pupil_reader *r);
+int64_t pupil_reader_trained(const pupil_reader *r);
+/** A published decoder of Llama's form: config.json (transformers' LlamaConfig) and model.safetensors in a folder. Its sizes into
+ *  ret (vocab: all of it), and the ids that begin and end a text. PUPIL_EFORMAT naming file, key and value where something would
+ *  be computed otherwise than here. */
+int pupil_decoder_arch(const char *dir, pupil_reader_arch *ret, int32_t *ret_begin, int32_t *ret_end);
+/** Its weights into the reader's flat array: row i of embedding and output is that of id[i], id[r's vocab]. */
+int pupil_decoder_load(const char *dir, const pupil_reader *r, const int32_t *id, float *params);
 /** A text about a picture: image[image_rows][image_width], then ids[n], of which ids[given..n-1] are to be said. */
 typedef struct {
     const uint16_t *image;
@@ -189,7 +200,7 @@ typedef struct {
     const int32_t *ids;
     int32_t n, given; /* 1 <= given < n in training */
 } pupil_reading;
-/** Sum over all ids to be said of -log p, times `scale`; grads += its gradient. */
+/** Sum over all ids to be said of -log p, times `scale`; grads[trained] += its gradient. */
 double pupil_reader_gradient(pupil_reader *r, const float *params, const pupil_reading *item, int64_t n, double scale, float *grads);
 /** Continue ids[0..given-1] of each greedily (the lower id of equals) up to id `stop` or `most` ids: ret_ids[n][most] and
  *  ret_n[n], without `stop`. Keys and values of earlier rows are kept, so that a further id costs one row. */

@@ -33,7 +33,7 @@ void pupil_row_products(double *z, double alpha, const float *a, int64_t lda, in
 /* ---- linear ------------------------------------------------------------------------------------- */
 /** y[n,out] = x[n,in] w[out,in]^T + b[out]; b may be NULL. */
 void pupil_linear_forward(float *y, const float *x, const float *w, const float *b, int64_t n, int64_t in, int64_t out);
-/** dx[n,in] = dy w (dx may be NULL); dw += dy^T x; db += column sums of dy (db may be NULL). */
+/** dx[n,in] = dy w; dw += dy^T x; db += column sums of dy; each may be NULL. */
 void pupil_linear_backward(float *dx, float *dw, float *db, const float *dy, const float *x, const float *w,
                            int64_t n, int64_t in, int64_t out);
 /** y[i,:] = res[i,:] + x[i,:] + b[:]; y may be x or res. */
@@ -64,7 +64,7 @@ void pupil_layernorm_backward(float *dx, float *dgamma, float *dbeta, const floa
 
 /** RMS norm (Zhang & Sennrich 2019), Llama's: y = x / sqrt(mean(x^2) + eps) gamma; keeps rstd[n]. */
 void pupil_rmsnorm_forward(float *y, float *rstd, const float *x, const float *gamma, int64_t n, int64_t width, float eps);
-/** dx[n,width] += gradient; dgamma +=. */
+/** dx[n,width] += gradient; dgamma += (may be NULL). */
 void pupil_rmsnorm_backward(float *dx, float *dgamma, const float *dy, const float *x, const float *rstd, const float *gamma, int64_t n,
                             int64_t width);
 

@@ -217,6 +217,7 @@ const field schema[] = {
     I("eval.vqa_zero_shot.answers", eval.ranked_answers, "10", 0, 1 << 16, FREE, "candidates of an open question: so many answers, the most frequent in training for its type; 0: multiple choice alone"),
     I("eval.vqa_zero_shot.questions", eval.ranked_questions, "1000", 0, BIG, FREE, "at most so many questions; 0: all"),
     B("eval.reader.enable", eval.reader.enable, "false", FREE, "a generative reader: the frozen student's patch tokens go through a two-layer projector into a small Llama-type decoder, trained here on captions, then on questions; and one that sees no picture (`reader: true` for short)"),
+    S("eval.reader.decoder", eval.reader.decoder, NULL, PATH | FREE, "folder of a published decoder of Llama's form (config.json, model.safetensors, its tokenizer), which stays frozen: the projector alone is trained; unset: our own, of the sizes below"),
     I("eval.reader.width", eval.reader.width, "128", 8, 16384, FREE, "width of the decoder; its MLPs are 8/3 of it"),
     I("eval.reader.layers", eval.reader.layers, "2", 1, 128, FREE, "blocks of the decoder"),
     I("eval.reader.heads", eval.reader.heads, "4", 1, 1024, FREE, "heads of queries; they share the width evenly, each an even part"),

@@ -129,15 +129,15 @@ void attend_backward(const layer_shape *s, const attend_at *at, const float *w, 
     int64_t wq = s->heads * s->hd, wkv = s->kv_heads * s->hd;
     float *datt = arena_take(m, a->rows * wq), *dq = arena_take(m, a->rows * wq), *dkv = arena_take(m, a->rows_y * 2 * wkv);
     float *dnx = arena_take(m, a->rows * s->width), *dny = arena_take(m, a->rows_y * s->width);
-    pupil_linear_backward(datt, g + at->out, NULL, dx, a->att, w + at->out, a->rows, wq, s->width);
+    pupil_linear_backward(datt, grad_at(g, at->out), NULL, dx, a->att, w + at->out, a->rows, wq, s->width);
     pupil_attend_backward(dq, dkv, dkv + wkv, datt, a->q, wq, a->kv, a->kv + wkv, 2 * wkv, &a->spans,
                           &(pupil_heads){s->heads, s->kv_heads, s->hd, a->causal});
     turn(s, a, dq, dkv, true);
-    pupil_linear_backward(dnx, g + at->q, NULL, dq, a->nx, w + at->q, a->rows, s->width, wq);
-    pupil_linear_backward(dny, g + at->kv, NULL, dkv, a->ny, w + at->kv, a->rows_y, s->width, 2 * wkv);
+    pupil_linear_backward(dnx, grad_at(g, at->q), NULL, dq, a->nx, w + at->q, a->rows, s->width, wq);
+    pupil_linear_backward(dny, grad_at(g, at->kv), NULL, dkv, a->ny, w + at->kv, a->rows_y, s->width, 2 * wkv);
     if (a->x == a->y) pupil_add(dnx, dny, a->rows * s->width);
-    else pupil_rmsnorm_backward(dy, g + at->norm_y, dny, a->y, a->ry, w + at->norm_y, a->rows_y, s->width);
-    pupil_rmsnorm_backward(dx, g + at->norm, dnx, a->x, a->rx, w + at->norm, a->rows, s->width);
+    else pupil_rmsnorm_backward(dy, grad_at(g, at->norm_y), dny, a->y, a->ry, w + at->norm_y, a->rows_y, s->width);
+    pupil_rmsnorm_backward(dx, grad_at(g, at->norm), dnx, a->x, a->rx, w + at->norm, a->rows, s->width);
 }
 
 /* ---- MLP ------------------------------------------------------------------------------------------ */
@@ -156,8 +156,8 @@ void mlp_forward(const layer_shape *s, const mlp_at *at, const float *w, arena *
 void mlp_backward(const layer_shape *s, const mlp_at *at, const float *w, arena *m, const mlp_acts *a, float *dx, float *g)
 {
     float *dg = arena_take(m, a->rows * s->mlp), *dh = arena_take(m, a->rows * 2 * s->mlp), *dnx = arena_take(m, a->rows * s->width);
-    pupil_linear_backward(dg, g + at->down, NULL, dx, a->g, w + at->down, a->rows, s->mlp, s->width);
+    pupil_linear_backward(dg, grad_at(g, at->down), NULL, dx, a->g, w + at->down, a->rows, s->mlp, s->width);
     pupil_swiglu_backward(dh, dg, a->h, a->rows, s->mlp);
-    pupil_linear_backward(dnx, g + at->up, NULL, dh, a->nx, w + at->up, a->rows, s->width, 2 * s->mlp);
-    pupil_rmsnorm_backward(dx, g + at->norm, dnx, a->x, a->rx, w + at->norm, a->rows, s->width);
+    pupil_linear_backward(dnx, grad_at(g, at->up), NULL, dh, a->nx, w + at->up, a->rows, s->width, 2 * s->mlp);
+    pupil_rmsnorm_backward(dx, grad_at(g, at->norm), dnx, a->x, a->rx, w + at->norm, a->rows, s->width);
 }

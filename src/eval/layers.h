@@ -32,6 +32,8 @@ typedef struct {
 attend_at attend_add(pupil_table *t, const layer_shape *s, const char *prefix, bool cross, double out_std);
 mlp_at mlp_add(pupil_table *t, const layer_shape *s, const char *prefix, double out_std);
 
+static inline float *grad_at(float *g, int64_t offset) { return g ? g + offset : NULL; }
+
 /* Angles of positions: [positions, hd/2]. */
 typedef struct {
     float *cosine, *sine;
@@ -52,7 +54,7 @@ typedef struct {
     float *nx, *rx, *ny, *ry, *q, *kv, *att, *out; /* made by forward */
 } attend_acts;
 void attend_forward(const layer_shape *s, const attend_at *at, const float *w, arena *m, attend_acts *a);
-/* dx: the gradient of `out` becomes that of x. dy += that of y; where y is x, it is dx. grads +=. */
+/* dx: the gradient of `out` becomes that of x. dy += that of y; where y is x, it is dx. g +=; NULL: the weights are frozen. */
 void attend_backward(const layer_shape *s, const attend_at *at, const float *w, arena *m, const attend_acts *a, float *dx, float *dy,
                      float *g);
 

@@ -20,8 +20,9 @@ pupil_reader *pupil_reader_new(const pupil_reader_arch *a)
 {
     pupil_reader *r = pupil_alloc(sizeof *r);
     r->arch = *a;
-    r->shape = (layer_shape){a->width, a->heads, a->kv_heads, a->width / a->heads, a->mlp, 1e-5f, pupil_alloc((size_t)(2 * a->mlp) * sizeof(float))};
-    PUPIL_REQUIRE(a->width % a->heads == 0 && a->heads % a->kv_heads == 0 && a->width / a->heads % 2 == 0);
+    r->shape = (layer_shape){a->width, a->heads, a->kv_heads, a->head_width ? a->head_width : a->width / a->heads, a->mlp,
+                             (float)(a->eps > 0 ? a->eps : 1e-5), pupil_alloc((size_t)(2 * a->mlp) * sizeof(float))};
+    PUPIL_REQUIRE((a->head_width || a->width % a->heads == 0) && a->heads % a->kv_heads == 0 && r->shape.hd % 2 == 0);
     pupil_table *t = &r->table;
     if (a->image_width) {
         r->fc_w = add(t, "projector.0.weight", a->width, a->image_width, pow((double)a->image_width, -0.5));
@@ -41,7 +42,9 @@ pupil_reader *pupil_reader_new(const pupil_reader_arch *a)
         r->block[l] = (reader_block){attend_add(t, &r->shape, name[0], false, attend), mlp_add(t, &r->shape, name[1], mlp)};
     }
     r->norm = pupil_table_add(t, "norm.weight", 1, &a->width, PUPIL_INIT_CONST, 1);
-    r->rope = rotary_new(a->longest, r->shape.hd, 10000);
+    r->head = a->untied ? add(t, "head.weight", a->vocab, a->width, 0.02) : r->embed;
+    for (int64_t i = 0; i < t->n; i++) t->t[i].frozen = a->frozen && t->t[i].offset >= r->embed;
+    r->rope = rotary_new(a->longest, r->shape.hd, a->theta > 0 ? a->theta : 10000);
     return r;
 }
 
@@ -59,6 +62,7 @@ void pupil_reader_free(pupil_reader **r)
 }
 
 const pupil_table *pupil_reader_table(const pupil_reader *r) { return &r->table; }
+int64_t pupil_reader_trained(const pupil_reader *r) { return r->arch.frozen ? r->embed : r->table.total; }
 
 /* ---- the stream ----------------------------------------------------------------------------------- */
 static int32_t *take_ints(arena *m, int64_t n)
@@ -156,7 +160,7 @@ void reader_forward(pupil_reader *r, const float *params, const reader_batch *b,
     e->rstd = arena_take(m, b->tails);
     e->z = arena_take(m, b->tails * r->arch.vocab);
     pupil_rmsnorm_forward(e->normed, e->rstd, x, params + r->norm, b->tails, r->arch.width, r->shape.eps);
-    pupil_linear_forward(e->z, e->normed, params + r->embed, NULL, b->tails, r->arch.width, r->arch.vocab);
+    pupil_linear_forward(e->z, e->normed, params + r->head, NULL, b->tails, r->arch.width, r->arch.vocab);
 }
 
 /* z becomes the gradient of the returned sum, times scale. */
@@ -184,7 +188,7 @@ static void stem_backward(pupil_reader *r, const float *params, const reader_bat
         int64_t pictures = r->arch.image_width ? b->item[i].image_rows : 0;
         const float *di = dx + b->first[i] * width;
         memcpy(d + seen * width, di, (size_t)(pictures * width) * sizeof *d);
-        for (int64_t k = pictures; k < b->count[i]; k++) pupil_add(g + r->embed + b->item[i].ids[k - pictures] * width, di + k * width, width);
+        for (int64_t k = pictures; k < b->count[i] && !r->arch.frozen; k++) pupil_add(g + r->embed + b->item[i].ids[k - pictures] * width, di + k * width, width);
         seen += pictures;
     }
     if (!r->arch.image_width) return;
@@ -197,16 +201,17 @@ static void walk_backward(pupil_reader *r, const float *params, const reader_bat
 {
     int64_t width = r->arch.width, layers = r->arch.layers;
     arena *m = &r->memory;
+    float *own = r->arch.frozen ? NULL : g; /* where the decoder's gradients go */
     float *dn = arena_take(m, b->tails * width), *dtail = arena_take(m, b->tails * width), *dx = arena_take(m, b->rows * width);
-    pupil_linear_backward(dn, g + r->embed, NULL, e->z, e->normed, params + r->embed, b->tails, width, r->arch.vocab);
+    pupil_linear_backward(dn, grad_at(own, r->head), NULL, e->z, e->normed, params + r->head, b->tails, width, r->arch.vocab);
     memset(dtail, 0, (size_t)(b->tails * width) * sizeof *dtail);
-    pupil_rmsnorm_backward(dtail, g + r->norm, dn, r->mlp[layers - 1].out, e->rstd, params + r->norm, b->tails, width);
+    pupil_rmsnorm_backward(dtail, grad_at(own, r->norm), dn, r->mlp[layers - 1].out, e->rstd, params + r->norm, b->tails, width);
     memset(dx, 0, (size_t)(b->rows * width) * sizeof *dx);
     for (int64_t l = layers - 1; l >= 0; l--) {
         bool last = l + 1 == layers;
         float *d = last ? dtail : dx;
-        mlp_backward(&r->shape, &r->block[l].mlp, params, m, &r->mlp[l], d, g);
-        attend_backward(&r->shape, &r->block[l].attend, params, m, &r->attend[l], d, dx, g);
+        mlp_backward(&r->shape, &r->block[l].mlp, params, m, &r->mlp[l], d, own);
+        attend_backward(&r->shape, &r->block[l].attend, params, m, &r->attend[l], d, dx, own);
         for (int64_t i = 0; last && i < b->tails; i++) pupil_add(dx + b->tail_row[i] * width, dtail + i * width, width);
     }
     stem_backward(r, params, b, dx, g);

@@ -15,7 +15,7 @@ struct pupil_reader {
     layer_shape shape;
     pupil_table table;
     int64_t fc_w, fc_b, proj_w, proj_b; /* projector */
-    int64_t embed, norm;
+    int64_t embed, head, norm; /* head: embed, where they are tied */
     reader_block *block;
     rotary rope;
     arena memory;

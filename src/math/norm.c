@@ -153,7 +153,7 @@ void pupil_rmsnorm_backward(float *dx, float *dgamma, const float *dy, const flo
     {
         int t = omp_get_thread_num(), nt = omp_get_num_threads();
         int64_t a, b = kernel_share(width, t, nt, &a);
-        rmsnorm_back_gamma(dgamma, dy, x, rstd, n, width, a, b);
+        if (dgamma) rmsnorm_back_gamma(dgamma, dy, x, rstd, n, width, a, b);
         b = kernel_share(n, t, nt, &a);
         rmsnorm_back_rows(dx + a * width, dy + a * width, x + a * width, rstd + a, gamma, b - a, width);
     }

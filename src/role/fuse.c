@@ -46,7 +46,7 @@ static int teach_fusion(fuser *u, const char *name)
     u->params = pupil_alloc((size_t)t->total * sizeof *u->params);
     pupil_table_init(t, e->seed, u->params);
     pupil_fusion_start(u->f, e->target, n, u->params);
-    lesson l = {.name = name, .table = t, .params = u->params, .n = n, .epochs = c->epochs, .batch = PUPIL_MIN(c->batch, n), .lr = c->lr,
+    lesson l = {.name = name, .table = t, .params = u->params, .trained = t->total, .n = n, .epochs = c->epochs, .batch = PUPIL_MIN(c->batch, n), .lr = c->lr,
                 .seed = e->seed, .order = 3, .gradient = gradient, .ctx = u};
     return learn(e->j, &l);
 }

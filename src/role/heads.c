@@ -97,24 +97,29 @@ int head_told(head_features *f)
 }
 
 /* Digest of what the answers of a head depend on: its own settings, and none of other protocols. */
-static void head_key(const head_features *f, const head *h, char key[65])
+static int head_key(const head_features *f, const head *h, char key[65])
 {
     pupil_buf b = {0};
-    pupil_buf_printf(&b, "1 %s %s %s %s %lld\n", h->protocol, h->sees ? f->s->digest : "blind", f->s->tok_digest, f->e->questions, (long long)f->e->list.n);
+    char decoder[65] = "";
+    const char *dir = f->e->j->conf->eval.reader.decoder;
+    if (dir && !h->fusion) PUPIL_TRY(pupil_model_dir_digest(dir, decoder));
+    pupil_buf_printf(&b, "1 %s %s %s %s %lld %s\n", h->protocol, h->sees ? f->s->digest : "blind", f->s->tok_digest, f->e->questions,
+                     (long long)f->e->list.n, decoder);
     pupil_conf_print_section(f->e->j->conf, h->fusion ? "eval.fusion" : "eval.reader", &b);
     pupil_sha256_of(b.s, b.len, key);
     pupil_buf_free(&b);
+    return 0;
 }
 
 /* ---- a head ------------------------------------------------------------------------------------------- */
 static int answers_of(head_features *f, const head *h, char **answer)
 {
     evaluation *e = f->e;
-    char key[65], *name = pupil_format("%s of %s", h->kind, f->s->m.name);
-    head_key(f, h, key);
+    char key[65] = "", *name = pupil_format("%s of %s", h->kind, f->s->m.name);
+    bool known = false;
+    int r = pupil_agree(e->j->world, head_key(f, h, key));
     char *path = kept_path(e, key);
-    bool known;
-    int r = recall(e, path, answer, &known);
+    if (r == 0) r = recall(e, path, answer, &known);
     if (r == 0 && !known) {
         r = h->fusion ? fusion_answers(f, name, answer) : reader_answers(f, h->sees, name, answer);
         if (r == 0) r = pupil_agree(e->j->world, job_leads(e->j) ? keep(e, path, answer) : 0);

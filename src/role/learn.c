@@ -19,12 +19,13 @@ typedef struct {
     int64_t *range, *item;
     size_t *bytes;
     pupil_decay_run *run;
+    int64_t runs;
 } learner;
 
 static void learner_new(learner *s, job *j, const lesson *l)
 {
     int size = pupil_comm_size(j->world);
-    *s = (learner){.j = j, .l = l, .per_epoch = (l->n + l->batch - 1) / l->batch, .total = l->table->total};
+    *s = (learner){.j = j, .l = l, .per_epoch = (l->n + l->batch - 1) / l->batch, .total = l->trained};
     int64_t steps = l->epochs * s->per_epoch;
     s->c = (pupil_conf_train){.steps = steps, .warmup = PUPIL_MAX(steps / 20, (int64_t)1), .lr = l->lr, .wd = 0.05, .beta1 = 0.9, .beta2 = 0.98,
                               .eps = 1e-8, .grad_clip_norm = 1, .lr_schedule = PUPIL_LR_COSINE};
@@ -34,8 +35,8 @@ static void learner_new(learner *s, job *j, const lesson *l)
     s->item = pupil_alloc((size_t)l->batch * sizeof *s->item);
     pupil_optim_ranges(s->total, size, s->range);
     s->run = pupil_alloc((size_t)l->table->n * sizeof *s->run);
-    for (int64_t i = 0; i < l->table->n; i++)
-        s->run[i] = (pupil_decay_run){.offset = l->table->t[i].offset, .count = l->table->t[i].count, .decay = l->table->t[i].decay};
+    for (int64_t i = 0; i < l->table->n && l->table->t[i].offset < l->trained; i++)
+        s->run[s->runs++] = (pupil_decay_run){.offset = l->table->t[i].offset, .count = l->table->t[i].count, .decay = l->table->t[i].decay};
 }
 
 static void learner_free(learner *s)
@@ -84,7 +85,7 @@ static int advance(learner *s, int64_t step, double loss)
     double norm = pupil_grad_norm(s->chunk, s->total);
     if (!isfinite(norm) || !isfinite(loss))
         return pupil_fail(PUPIL_ENUMERIC, "%s: the loss of step %lld is not finite (lr %g)", s->l->name, (long long)step + 1, s->l->lr);
-    pupil_adamw(s->l->params, s->m, s->v, grad, begin, end, s->run, s->l->table->n, &s->c, pupil_lr_at(&s->c, step),
+    pupil_adamw(s->l->params, s->m, s->v, grad, begin, end, s->run, s->runs, &s->c, pupil_lr_at(&s->c, step),
                 pupil_clip_factor(norm, s->c.grad_clip_norm), step + 1);
     return gather(s, s->l->params, sizeof(float), 1);
 }

@@ -8,7 +8,8 @@
 typedef struct {
     const char *name; /* for the progress line */
     const pupil_table *table;
-    float *params;         /* [table->total]; the same on all ranks, before and after */
+    float *params;         /* the same on all ranks, before and after; the first `trained` of them are trained */
+    int64_t trained;
     int64_t n, epochs, batch;
     double lr;
     uint64_t seed, order;  /* of the items in each epoch: `order` keeps two lessons of one seed apart */

@@ -20,9 +20,11 @@ typedef struct {
 typedef struct {
     head_features *f;
     const pupil_tokenizer *tok;
+    pupil_tokenizer *own; /* a published decoder's, or NULL */
+    pupil_reader_arch arch; /* that decoder's */
     bool sees;
     int64_t context;
-    int32_t begin, stop, *scratch;
+    int32_t begin, stop, end, *scratch; /* end: what the tokenizer puts behind a text, where it pads */
     int32_t *known, *back; /* the decoder's id of a tokenizer's id, 0: none; and back */
     int64_t vocab, longest;
     texts caption, train, test;
@@ -59,7 +61,7 @@ static void put_words(reading_room *w, texts *t, const char *text)
 {
     bool pads = pupil_tokenizer_pads(w->tok);
     int32_t n = (int32_t)pupil_tokenizer_encode(w->tok, text, (int)w->context, w->scratch), k = pads ? 0 : 1;
-    for (; k < n - !pads && (!pads || w->scratch[k] != w->stop); k++) put(t, w->scratch[k]);
+    for (; k < n - !pads && (!pads || w->scratch[k] != w->end); k++) put(t, w->scratch[k]);
 }
 
 static void put_question(reading_room *w, texts *t, int64_t i, const pupil_vqa_question *q, bool answer)
@@ -114,11 +116,12 @@ static int captions(reading_room *w, texts *t)
 static void number_ids(reading_room *w)
 {
     texts *const learnt[] = {&w->caption, &w->train};
-    int64_t all = pupil_tokenizer_vocab(w->tok);
+    int64_t all = PUPIL_MAX(pupil_tokenizer_vocab(w->tok), (int64_t)PUPIL_MAX(w->begin, w->stop) + 1);
     w->known = pupil_alloc((size_t)all * sizeof *w->known), w->back = pupil_alloc((size_t)(all + 1) * sizeof *w->back);
     for (int k = 0; k < 2; k++)
         for (int64_t i = 0; i < learnt[k]->total; i++) w->known[learnt[k]->ids[i]] = 1;
     w->vocab = 1;
+    w->back[0] = w->stop;
     for (int32_t id = 0; id < all; id++) {
         if (!w->known[id]) continue;
         w->back[w->vocab] = id;
@@ -131,13 +134,30 @@ static void number_ids(reading_room *w)
     }
 }
 
+/* The model's tokenizer, or that of a published decoder. */
+static int open_words(reading_room *w)
+{
+    enum { LONGEST = 256 };
+    const char *dir = w->f->e->j->conf->eval.reader.decoder;
+    w->context = pupil_clip_arch(w->f->s->m.clip)->context;
+    if (dir) {
+        PUPIL_TRY(pupil_decoder_arch(dir, &w->arch, &w->begin, &w->stop));
+        PUPIL_TRY(pupil_tokenizer_open(dir, &w->own));
+        w->tok = w->own;
+        w->context = PUPIL_MIN(w->arch.longest, (int64_t)LONGEST);
+    }
+    w->scratch = pupil_alloc((size_t)PUPIL_MAX(w->context, (int64_t)2) * sizeof *w->scratch);
+    int n = pupil_tokenizer_encode(w->tok, "", (int)w->context, w->scratch);
+    w->end = w->scratch[0];
+    if (dir) return 0;
+    w->begin = w->scratch[0];
+    w->stop = w->scratch[pupil_tokenizer_pads(w->tok) ? 0 : n - 1];
+    return 0;
+}
+
 static int open_texts(reading_room *w)
 {
-    w->context = pupil_clip_arch(w->f->s->m.clip)->context;
-    w->scratch = pupil_alloc((size_t)w->context * sizeof *w->scratch);
-    int n = pupil_tokenizer_encode(w->tok, "", (int)w->context, w->scratch);
-    w->begin = w->scratch[0];
-    w->stop = pupil_tokenizer_pads(w->tok) ? w->scratch[0] : w->scratch[n - 1];
+    PUPIL_TRY(open_words(w));
     questions(w, PUPIL_TRAIN, &w->train);
     questions(w, PUPIL_TEST, &w->test);
     int r = w->sees ? captions(w, &w->caption) : 0;
@@ -175,9 +195,9 @@ static double gradient(void *ctx, const float *params, const int64_t *which, int
 static int teach_stage(reading_room *w, const texts *t, const pupil_tokens *p, int64_t epochs, uint64_t order, const char *name, const char *what)
 {
     const pupil_conf_head *c = &w->f->e->j->conf->eval.reader;
-    if (t->n == 0) return 0;
+    if (t->n == 0 || pupil_reader_trained(w->r) == 0) return 0;
     char *title = pupil_format("%s: %s", name, what);
-    lesson l = {.name = title, .table = pupil_reader_table(w->r), .params = w->params, .n = t->n, .epochs = epochs,
+    lesson l = {.name = title, .table = pupil_reader_table(w->r), .params = w->params, .trained = pupil_reader_trained(w->r), .n = t->n, .epochs = epochs,
                 .batch = PUPIL_MIN(c->batch, t->n), .lr = c->lr, .seed = w->f->e->seed, .order = order, .weight = t->said, .gradient = gradient,
                 .ctx = &(stage){w, t, p}};
     int r = learn(w->f->e->j, &l);
@@ -185,17 +205,34 @@ static int teach_stage(reading_room *w, const texts *t, const pupil_tokens *p, i
     return r;
 }
 
-static int teach_reader(reading_room *w, const char *name)
+/* Our own decoder, or the published one, with a projector as it begins. */
+static int make_reader(reading_room *w)
 {
     const pupil_conf_head *c = &w->f->e->j->conf->eval.reader;
     const pupil_tokens *p = &w->f->image[PUPIL_TRAIN];
-    int64_t rows = w->sees ? p->first[1] : 0;
-    w->r = pupil_reader_new(&(pupil_reader_arch){w->sees ? p->width : 0, w->vocab, rows + w->longest + c->answer_tokens, c->width, c->layers, c->heads,
-                                                 c->kv_heads, pupil_reader_mlp(c->width)});
+    pupil_reader_arch a = {.width = c->width, .layers = c->layers, .heads = c->heads, .kv_heads = c->kv_heads, .mlp = pupil_reader_mlp(c->width)};
+    int64_t longest = (w->sees ? p->first[1] : 0) + w->longest + c->answer_tokens;
+    if (c->decoder) {
+        a = w->arch;
+        if (longest > a.longest)
+            return pupil_fail(PUPIL_EUSER, "eval.reader.decoder: %s reads %lld rows at most, and a picture, a question and an answer have %lld",
+                              c->decoder, (long long)a.longest, (long long)longest);
+    }
+    a.image_width = w->sees ? p->width : 0;
+    a.vocab = w->vocab;
+    a.longest = longest;
+    w->r = pupil_reader_new(&a);
     w->params = pupil_alloc((size_t)pupil_reader_table(w->r)->total * sizeof *w->params);
     pupil_table_init(pupil_reader_table(w->r), w->f->e->seed, w->params);
+    return c->decoder ? pupil_decoder_load(c->decoder, w->r, w->back, w->params) : 0;
+}
+
+static int teach_reader(reading_room *w, const char *name)
+{
+    const pupil_conf_head *c = &w->f->e->j->conf->eval.reader;
+    PUPIL_TRY(pupil_agree(w->f->e->j->world, make_reader(w)));
     PUPIL_TRY(teach_stage(w, &w->caption, &w->f->told, c->caption_epochs, 1, name, "captions"));
-    return teach_stage(w, &w->train, p, c->epochs, 2, name, "questions");
+    return teach_stage(w, &w->train, &w->f->image[PUPIL_TRAIN], c->epochs, 2, name, "questions");
 }
 
 /* ---- answers ------------------------------------------------------------------------------------------ */
@@ -253,6 +290,7 @@ static void close_room(reading_room *w)
     texts *const each[] = {&w->caption, &w->train, &w->test};
     for (int k = 0; k < 3; k++) texts_free(each[k]);
     pupil_reader_free(&w->r);
+    pupil_tokenizer_free(&w->own);
     pupil_free(&w->params);
     pupil_free(&w->scratch);
     pupil_free(&w->known);

@@ -70,7 +70,8 @@ static void reading_new(reading *k, bool sees)
 {
     static const int32_t n[TEXTS] = {6, 9, 3, 7}, given[TEXTS] = {3, 1, 2, 6};
     *k = (reading){.image = features(5, TEXTS * IMAGE_ROWS * IMAGE_WIDTH)};
-    k->r = pupil_reader_new(&(pupil_reader_arch){sees ? IMAGE_WIDTH : 0, VOCAB, IMAGE_ROWS + 24, 16, 3, 4, 2, pupil_reader_mlp(16)});
+    k->r = pupil_reader_new(&(pupil_reader_arch){.image_width = sees ? IMAGE_WIDTH : 0, .vocab = VOCAB, .longest = IMAGE_ROWS + 24, .width = 16, .layers = 3,
+                                                .heads = 4, .kv_heads = 2, .mlp = pupil_reader_mlp(16)});
     for (int i = 0; i < TEXTS; i++) {
         for (int j = 0; j < n[i]; j++) k->ids[i][j] = (int32_t)(pupil_rng_u64(3, PUPIL_STREAM_TEST, (uint64_t)(10 * i + j)) % VOCAB);
         k->item[i] = (pupil_reading){k->image + i * IMAGE_ROWS * IMAGE_WIDTH, IMAGE_ROWS, k->ids[i], n[i], given[i]};
@@ -119,47 +120,177 @@ static void fill(float *at, int k, int64_t n, double around)
 
 /* Logits at rows 1, 3 and 5 of ids 3 7 1 1 4 8, and -log p of the last four ids, computed by PyTorch in double with the formulas of
  * transformers' LlamaModel (RMS norm, rotate_half, repeat_kv, SwiGLU, tied embeddings; theta 10000, eps 1e-5). */
-static void reader_is_llama(void **state)
+enum { LW = 16, LHEADS = 4, LKV = 2, LHD = 4, LMLP = 12, LLAYERS = 2, LV = 9, LT = 6 };
+static const int32_t llama_ids[LT] = {3, 7, 1, 1, 4, 8};
+static const double llama_logits[3][LV] = {
+    {1.937112534, 1.082234962, -1.497714612, -1.690321663, 0.811427573, 2.019769152, 0.008618350, -2.016270018, -0.827243590},
+    {-2.319820711, -1.135838475, 1.858659241, 1.890472207, -1.091109135, -2.333473129, 0.143696345, 2.391815243, 0.827403910},
+    {-2.592147427, -0.535012402, 2.374927187, 1.499255942, -1.766214691, -2.216356288, 0.866352478, 2.568103821, 0.176322655}};
+
+/* id[v]: the id that row v of embedding and logits stands for. */
+static void check_llama(pupil_reader *r, const float *p, const int32_t *id)
 {
-    enum { W = 16, HEADS = 4, KV = 2, HD = 4, MLP = 12, LAYERS = 2, V = 9, T = 6 };
-    static const int32_t ids[T] = {3, 7, 1, 1, 4, 8};
-    static const double want[3][V] = {
-        {1.937112534, 1.082234962, -1.497714612, -1.690321663, 0.811427573, 2.019769152, 0.008618350, -2.016270018, -0.827243590},
-        {-2.319820711, -1.135838475, 1.858659241, 1.890472207, -1.091109135, -2.333473129, 0.143696345, 2.391815243, 0.827403910},
-        {-2.592147427, -0.535012402, 2.374927187, 1.499255942, -1.766214691, -2.216356288, 0.866352478, 2.568103821, 0.176322655}};
-    (void)state;
-    pupil_reader *r = pupil_reader_new(&(pupil_reader_arch){0, V, T, W, LAYERS, HEADS, KV, MLP});
-    float *p = floats(pupil_reader_table(r)->total), *g = floats(pupil_reader_table(r)->total);
-    fill(p + r->embed, 1, V * W, 0);
-    fill(p + r->norm, 99, W, 1);
-    for (int l = 0; l < LAYERS; l++) {
-        const attend_at *a = &r->block[l].attend;
-        const mlp_at *m = &r->block[l].mlp;
-        int k = 10 * (l + 1);
-        fill(p + a->norm, k, W, 1);
-        fill(p + a->q, k + 1, HEADS * HD * W, 0);
-        fill(p + a->kv, k + 2, KV * HD * W, 0);
-        fill(p + a->kv + KV * HD * W, k + 3, KV * HD * W, 0);
-        fill(p + a->out, k + 4, W * HEADS * HD, 0);
-        fill(p + m->norm, k + 5, W, 1);
-        fill(p + m->up, k + 6, MLP * W, 0);
-        fill(p + m->up + MLP * W, k + 7, MLP * W, 0);
-        fill(p + m->down, k + 8, W * MLP, 0);
-    }
-    for (int row = 1, c = 0; row < T; row += 2, c++) {
+    int32_t own[LT];
+    for (int t = 0; t < LT; t++)
+        for (int32_t v = 0; v < r->arch.vocab; v++)
+            if (id[v] == llama_ids[t]) own[t] = v;
+    for (int row = 1, c = 0; row < LT; row += 2, c++) {
         reader_batch b;
         reader_end e;
-        pupil_reading one = {.ids = ids, .n = T, .given = row + 1};
+        pupil_reading one = {.ids = own, .n = LT, .given = row + 1};
         arena_reset(&r->memory);
         reader_pack(r, p, &one, 1, true, &b);
         reader_forward(r, p, &b, NULL, NULL, NULL, &e);
-        CHECK(max_error(e.z, want[c], V) < 2e-5, "row %d: error %.3g", row, max_error(e.z, want[c], V));
+        for (int64_t v = 0; v < r->arch.vocab; v++)
+            CHECK(fabs((double)e.z[v] - llama_logits[c][id[v]]) < 2e-5, "row %d, id %d: %.7f, expected %.7f", row, id[v], (double)e.z[v], llama_logits[c][id[v]]);
     }
-    pupil_reading all = {.ids = ids, .n = T, .given = 2};
-    double loss = pupil_reader_gradient(r, p, &all, 1, 1, g);
+}
+
+static void reader_is_llama(void **state)
+{
+    static const int32_t id[LV] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+    (void)state;
+    pupil_reader *r = pupil_reader_new(
+        &(pupil_reader_arch){.vocab = LV, .longest = LT, .width = LW, .layers = LLAYERS, .heads = LHEADS, .kv_heads = LKV, .mlp = LMLP});
+    float *p = floats(pupil_reader_table(r)->total), *g = floats(pupil_reader_table(r)->total);
+    fill(p + r->embed, 1, LV * LW, 0);
+    fill(p + r->norm, 99, LW, 1);
+    for (int l = 0; l < LLAYERS; l++) {
+        const attend_at *a = &r->block[l].attend;
+        const mlp_at *m = &r->block[l].mlp;
+        int k = 10 * (l + 1);
+        fill(p + a->norm, k, LW, 1);
+        fill(p + a->q, k + 1, LHEADS * LHD * LW, 0);
+        fill(p + a->kv, k + 2, LKV * LHD * LW, 0);
+        fill(p + a->kv + LKV * LHD * LW, k + 3, LKV * LHD * LW, 0);
+        fill(p + a->out, k + 4, LW * LHEADS * LHD, 0);
+        fill(p + m->norm, k + 5, LW, 1);
+        fill(p + m->up, k + 6, LMLP * LW, 0);
+        fill(p + m->up + LMLP * LW, k + 7, LMLP * LW, 0);
+        fill(p + m->down, k + 8, LW * LMLP, 0);
+    }
+    check_llama(r, p, id);
+    double loss = pupil_reader_gradient(r, p, &(pupil_reading){.ids = llama_ids, .n = LT, .given = 2}, 1, 1, g);
     CHECK(fabs(loss - 17.92468368723327) < 1e-4, "loss %.7f", loss);
     pupil_reader_free(&r);
     DROP(p, g);
+}
+
+/* ---- a published decoder ------------------------------------------------------------------------------ */
+/* The same case as a folder. untied: with an output matrix of its own, which holds the embedding. */
+static void write_decoder(const char *dir, const char *config, bool untied)
+{
+    static const struct {
+        const char *name;
+        int k;
+        int64_t rows, cols;
+    } block[] = {{"input_layernorm", 0, LW, 0},           {"self_attn.q_proj", 1, LHEADS * LHD, LW}, {"self_attn.k_proj", 2, LKV * LHD, LW},
+                 {"self_attn.v_proj", 3, LKV * LHD, LW},  {"self_attn.o_proj", 4, LW, LHEADS * LHD}, {"post_attention_layernorm", 5, LW, 0},
+                 {"mlp.gate_proj", 6, LMLP, LW},          {"mlp.up_proj", 7, LMLP, LW},              {"mlp.down_proj", 8, LW, LMLP}};
+    pupil_st_source t[2 * PUPIL_COUNT(block) + 3];
+    int n = 0;
+    for (int l = 0; l < LLAYERS; l++)
+        for (int i = 0; i < PUPIL_COUNT(block); i++) {
+            int64_t count = block[i].rows * PUPIL_MAX(block[i].cols, (int64_t)1);
+            float *x = floats(count);
+            fill(x, 10 * (l + 1) + block[i].k, count, block[i].cols ? 0 : 1);
+            t[n++] = (pupil_st_source){pupil_format("model.layers.%d.%s.weight", l, block[i].name), block[i].cols ? 2 : 1, {block[i].rows, block[i].cols}, x};
+        }
+    float *embed = floats(LV * LW), *norm = floats(LW);
+    fill(embed, 1, LV * LW, 0);
+    fill(norm, 99, LW, 1);
+    t[n++] = (pupil_st_source){pupil_strdup("model.norm.weight"), 1, {LW}, norm};
+    t[n++] = (pupil_st_source){pupil_strdup("model.embed_tokens.weight"), 2, {LV, LW}, embed};
+    if (untied) t[n++] = (pupil_st_source){pupil_strdup("lm_head.weight"), 2, {LV, LW}, embed};
+    char *weights = pupil_join(dir, "model.safetensors"), *json = pupil_join(dir, "config.json");
+    GOOD(pupil_safetensors_export(weights, t, n, PUPIL_ST_F32));
+    GOOD(pupil_write_file(json, config, strlen(config)));
+    for (int i = 0; i < n; i++) {
+        DROP((void *)(uintptr_t)t[i].name);
+        if (t[i].data != embed) DROP((void *)(uintptr_t)t[i].data);
+    }
+    DROP(embed, weights, json);
+}
+
+#define SIZES "\"hidden_size\": 16, \"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "                      \
+              "\"intermediate_size\": 12, \"vocab_size\": 9, \"rms_norm_eps\": 1e-5, \"bos_token_id\": 1, \"eos_token_id\": [2, 3]"
+#define LLAMA "{\"model_type\": \"llama\", \"hidden_act\": \"silu\", " SIZES
+
+/* Read from its folder it is the same decoder, of some of its ids in another order, too; and it stays as it is in training. */
+static void decoder_of_a_folder(void **state)
+{
+    static const int32_t all[LV] = {0, 1, 2, 3, 4, 5, 6, 7, 8}, some[] = {8, 4, 2, 7, 3, 1};
+    (void)state;
+    char *dir = folder_new();
+    for (int untied = 0; untied < 2; untied++) {
+        write_decoder(dir, untied ? LLAMA "}" : LLAMA ", \"tie_word_embeddings\": true, \"rope_scaling\": null}", untied);
+        for (int part = 0; part < 2; part++) {
+            pupil_reader_arch a;
+            int32_t begin, end;
+            GOOD(pupil_decoder_arch(dir, &a, &begin, &end));
+            assert_true(begin == 1 && end == 2 && a.untied == untied && a.vocab == LV && a.longest == 2048 && a.frozen);
+            a.vocab = part ? PUPIL_COUNT(some) : LV;
+            a.longest = 20;
+            a.image_width = part ? IMAGE_WIDTH : 0;
+            pupil_reader *r = pupil_reader_new(&a);
+            const pupil_table *t = pupil_reader_table(r);
+            float *p = parameters(t), *g = floats(PUPIL_MAX(pupil_reader_trained(r), (int64_t)1));
+            GOOD(pupil_decoder_load(dir, r, part ? some : all, p));
+            check_llama(r, p, part ? some : all);
+            assert_int_equal(pupil_reader_trained(r) == 0, !part);
+            if (part) { /* gradients of the projector alone, and the right ones */
+                static const int32_t ids[] = {1, 2, 3, 0, 5};
+                uint16_t *image = features(9, IMAGE_ROWS * IMAGE_WIDTH);
+                pupil_reading one = {image, IMAGE_ROWS, ids, 5, 2};
+                pupil_reader_gradient(r, p, &one, 1, 1, g);
+                a.frozen = false;
+                pupil_reader *whole = pupil_reader_new(&a);
+                float *every = floats(t->total);
+                pupil_reader_gradient(whole, p, &one, 1, 1, every);
+                assert_true(pupil_reader_trained(r) < t->total && pupil_reader_trained(whole) == t->total);
+                assert_memory_equal(g, every, (size_t)pupil_reader_trained(r) * sizeof *g);
+                pupil_reader_free(&whole);
+                DROP(image, every);
+            }
+            pupil_reader_free(&r);
+            DROP(p, g);
+        }
+    }
+    folder_end(&dir);
+}
+
+static void decoder_refused(void **state)
+{
+    static const struct {
+        const char *config, *part;
+    } bad[] = {{"[]", "expected an object"},
+               {"{\"model_type\": \"gpt2\"}", "model_type is \"gpt2\""},
+               {"{\"model_type\": \"llama\", \"hidden_act\": \"gelu\", " SIZES "}", "hidden_act"},
+               {LLAMA ", \"attention_bias\": true}", "attention_bias is true"},
+               {LLAMA ", \"rope_scaling\": {\"factor\": 8}}", "rope_scaling"},
+               {LLAMA ", \"head_dim\": 1000000}", "too small a file"},
+               {LLAMA ", \"head_dim\": 0}", "head_dim is 0"},
+               {LLAMA ", \"rope_theta\": \"much\"}", "rope_theta"},
+               {"{\"model_type\": \"llama\", \"hidden_act\": \"silu\", \"hidden_size\": 1e30}", "hidden_size"}};
+    (void)state;
+    char *dir = folder_new();
+    pupil_reader_arch a;
+    int32_t begin, end, id[LV] = {0, 1, 2, 3, 4, 5, 6, 7, 9};
+    BAD(pupil_decoder_arch(dir, &a, &begin, &end), PUPIL_ENOTFOUND, "config.json");
+    for (int i = 0; i < PUPIL_COUNT(bad); i++) {
+        write_decoder(dir, bad[i].config, false);
+        BAD(pupil_decoder_arch(dir, &a, &begin, &end), PUPIL_EFORMAT, bad[i].part);
+    }
+    write_decoder(dir, LLAMA "}", false); /* untied, by transformers' default */
+    GOOD(pupil_decoder_arch(dir, &a, &begin, &end));
+    pupil_reader *r = pupil_reader_new(&a);
+    float *p = floats(pupil_reader_table(r)->total);
+    BAD(pupil_decoder_load(dir, r, id, p), PUPIL_EFORMAT, "has no row 9");
+    id[8] = 8;
+    BAD(pupil_decoder_load(dir, r, id, p), PUPIL_ENOTFOUND, "lm_head.weight");
+    pupil_reader_free(&r);
+    pupil_free(&p);
+    folder_end(&dir);
 }
 
 /* Logits of the last row of ids[0..n-1] behind a picture, by a whole pass. */
@@ -327,7 +458,8 @@ static void fusion_apart(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reader_gradient), cmocka_unit_test(reader_is_llama), cmocka_unit_test(reader_cache), cmocka_unit_test(reader_causal),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reader_gradient), cmocka_unit_test(reader_is_llama), cmocka_unit_test(decoder_of_a_folder),
+                                       cmocka_unit_test(decoder_refused), cmocka_unit_test(reader_cache), cmocka_unit_test(reader_causal),
                                        cmocka_unit_test(fusion_gradient), cmocka_unit_test(fusion_apart)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 set -eu
 here=$(dirname "$0")
 pupil=$PUPIL_BIN
+make_decoder=$1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/pupil-heads.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 fail() {
@@ -46,3 +47,17 @@ code=0
 "$pupil" eval "$here/tiny.yaml" $folders $small --set eval.token_gib=1e-4 --set eval.reader.epochs=2 >"$dir/log" 2>&1 || code=$?
 [ "$code" = 2 ] && grep -q 'token features of .* take .*eval.token_gib' "$dir/log" || { cat "$dir/log"; fail "too little memory"; }
 echo "ok   too little memory is refused"
+
+vocab=$(($(wc -l <"$dir/run/merges.txt") - 1 + 514))
+"$make_decoder" "$dir/decoder" "$vocab" || fail "making a decoder"
+code=0
+"$pupil" eval "$here/tiny.yaml" $folders $small --set eval.reader.decoder="$dir/decoder" >"$dir/log" 2>&1 || code=$?
+[ "$code" != 0 ] && grep -q "$dir/decoder" "$dir/log" || { cat "$dir/log"; fail "a decoder without a tokenizer"; }
+cp "$dir/run/merges.txt" "$dir/decoder"
+for np in 1 3; do
+  "$here/../mpirun.sh" "$np" "$pupil" eval "$here/tiny.yaml" $folders $small --set run.dir="$dir/frozen-$np" --model "$dir/run" \
+    --set eval.reader.decoder="$dir/decoder" >"$dir/log" 2>&1 || { cat "$dir/log"; fail "a published decoder on $np ranks"; }
+  grep -q '"protocol": "vqa.reader",' "$dir/frozen-$np/results.jsonl" || fail "no row of a published decoder"
+done
+diff -r "$dir/frozen-1/heads" "$dir/frozen-3/heads" || fail "a published decoder says something else on 3 ranks"
+echo "ok   a published decoder, frozen"

@@ -369,7 +369,7 @@ static void hours(pupil_buf *b, double seconds)
 
 static void cost_row(pupil_buf *b, const study_data *s, int m, int t)
 {
-    double own = NAN, bytes = NAN, cells = 0, gain = 0, total = 0;
+    double own = NAN, bytes = NAN, cells = 0, gain = 0, squares = 0, total = 0;
     int n = 0, gains = 0;
     char text[32];
     for (int i = 0; i < s->n; i++) {
@@ -381,7 +381,7 @@ static void cost_row(pupil_buf *b, const study_data *s, int m, int t)
         cells += r->cells_seconds;
         total += r->m[m].student;
         n++;
-        if (t >= 0 && isfinite(plain)) gain += r->m[m].student - plain, gains++;
+        if (t >= 0 && isfinite(plain)) gain += r->m[m].student - plain, squares += (r->m[m].student - plain) * (r->m[m].student - plain), gains++;
     }
     if (!n) return;
     html(b, "<tr><th scope=\"row\">%s</th><td>%d</td>", t < 0 ? "no teacher" : teacher_name(s, t), n);
@@ -390,8 +390,8 @@ static void cost_row(pupil_buf *b, const study_data *s, int m, int t)
     hours(b, cells / n);
     value(b, total / n, 1, "");
     value(b, gains ? gain / gains : NAN, 2, "");
-    double points = gains ? gain / gains : NAN;
-    hours(b, points > 0 && isfinite(own) ? (own + cells) / n / points : NAN);
+    double points = gains > 1 ? gain / gains : NAN, error = sqrt((squares - gains * points * points) / (gains - 1) / gains);
+    hours(b, points > 2 * error && isfinite(own) ? (own + cells) / n / points : NAN);
     html(b, "</tr>\n");
 }
 
@@ -400,7 +400,7 @@ static void page_cost(pupil_buf *b, const study_data *s)
     int m = first_metric(s);
     if (m < 0) return;
     html(b, "<h2 id=\"cost\">Cost</h2>\n<p class=\"note\">Time of one core: training and running the teacher once, and a cell (training and evaluation). The last column: (teacher + its cells) / cells / "
-            "points gained over no teacher.</p>\n<div class=\"scroll\"><table><thead><tr><th>teacher</th><th>cells</th><th>teacher, once</th><th>cache</th><th>a cell</th><th>%s</th>"
+            "points gained over no teacher, where the gain is above twice its standard error.</p>\n<div class=\"scroll\"><table><thead><tr><th>teacher</th><th>cells</th><th>teacher, once</th><th>cache</th><th>a cell</th><th>%s</th>"
             "<th>gain</th><th>a point costs</th></tr></thead>\n<tbody>\n", study_metrics[m].label);
     for (int t = -1; t < teachers_of(s); t++) cost_row(b, s, m, t);
     html(b, "</tbody></table></div>\n");

@@ -186,6 +186,7 @@ typedef struct {
 typedef struct {
     int64_t total, teacher, threads; /* 0: auto */
     pupil_reduce reduce;
+    int64_t bucket_kib;
     double timeout;                  /* seconds any wait may take before the run ends with a message */
 } pupil_conf_ranks;
 
@@ -219,6 +220,7 @@ typedef struct {
 typedef struct {
     char *dir; /* the run directory */
     pupil_mode mode;
+    int64_t trace_steps;
     double checkpoint_seconds;
     int64_t checkpoint_steps; /* 0: by seconds alone */
     int64_t keep_checkpoints;

@@ -127,6 +127,13 @@ void pupil_acts_free(pupil_acts **a);
 typedef struct pupil_scratch pupil_scratch;
 pupil_scratch *pupil_scratch_new(const pupil_clip *c, int64_t batch);
 void pupil_scratch_free(pupil_scratch **s);
+/** Backward with this scratch says which elements [first, end) of grads get no more in that pass, from a tower's end to its
+ *  beginning. call NULL: says nothing. */
+typedef struct {
+    void (*call)(void *ctx, int64_t first, int64_t end);
+    void *ctx;
+} pupil_grads_final;
+void pupil_scratch_tell(pupil_scratch *s, pupil_grads_final tell);
 
 /** Where the floats of a model come from. Belongs to one thread. */
 typedef struct pupil_weights pupil_weights;

@@ -68,19 +68,31 @@ void pupil_idle(double since, const char *what);
 /** First slot of a rank, for rank = 0..size: rank r owns slots [slot_of(r), slot_of(r+1)). */
 int64_t pupil_slot_first(int64_t slots, int size, int rank);
 
-/** The sum over all slots of a vector of n floats, in the fixed binary tree over slots (a power of two). */
+/** The sum over all slots of a vector of n floats, in the fixed binary tree over slots (a power of two). Elements are on
+ *  their way to the ranks that want them as soon as they are final in a rank's last slot, a bucket at a time. */
 typedef struct pupil_slot_sum pupil_slot_sum;
-/** Collective over c. */
-int pupil_slot_sum_new(pupil_comm *c, pupil_reduce how, int64_t slots, int64_t n, pupil_slot_sum **ret);
+/** Rank r will have elements [at[r], at[r+1]) of the sum. Buckets have `bucket` elements, or more (256 buckets at most); 0: one
+ *  bucket, so that nothing is sent before the last slot's end. Collective over c. */
+int pupil_slot_sum_new(pupil_comm *c, pupil_reduce how, int64_t slots, int64_t n, const int64_t *at, int64_t bucket, pupil_slot_sum **ret);
 /** Nodes within which vectors are shared; as many as ranks: none is. Not collective. */
 int pupil_slot_sum_nodes(const pupil_slot_sum *s);
 void pupil_slot_sum_free(pupil_slot_sum **s);
 /** A zeroed vector for this rank's next slot (in order); fill it, then call pupil_slot_sum_end(). */
 float *pupil_slot_sum_begin(pupil_slot_sum *s);
 void pupil_slot_sum_end(pupil_slot_sum *s);
-/** After all own slots: rank r receives elements [at[r], at[r+1]) of the total in *ret_mine (borrowed, valid until
- *  the next begin). Collective over c. */
-int pupil_slot_sum_scatter(pupil_slot_sum *s, const int64_t *at, float **ret_mine);
+/** Between the two: elements [first, end) of this slot's vector are final, each said once at most. Polls what is on its way.
+ *  Not collective, never blocks; errors are those of the scatter. */
+void pupil_slot_sum_final(pupil_slot_sum *s, int64_t first, int64_t end);
+/** After all own slots: this rank receives its elements of the total in *ret_mine (borrowed, valid until the next begin).
+ *  Collective over c. */
+int pupil_slot_sum_scatter(pupil_slot_sum *s, float **ret_mine);
+/** Elements [first, end), and when (pupil_now()) in the last round they were ready on this rank; posted to others; done: this
+ *  rank's part of them added up over all; and how often they were looked at in between. Nothing of one rank. Not collective. */
+typedef struct {
+    int64_t first, end, polls;
+    double ready, posted, done;
+} pupil_bucket;
+int64_t pupil_slot_sum_buckets(const pupil_slot_sum *s, const pupil_bucket **ret);
 /** n floats, zeroed, of which the ranks of a node have one copy, or each its own. Collective over c. */
 typedef struct pupil_shared pupil_shared;
 int pupil_shared_new(pupil_comm *c, pupil_reduce how, int64_t n, pupil_shared **ret);

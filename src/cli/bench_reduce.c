@@ -28,7 +28,7 @@ static int by_own_sums(bench *b, int k)
 {
     float *mine;
     int me = pupil_comm_rank(b->c);
-    PUPIL_TRY(pupil_slot_sum_scatter(b->sum[k], b->at, &mine));
+    PUPIL_TRY(pupil_slot_sum_scatter(b->sum[k], &mine));
     memcpy(pupil_shared_data(b->all[k]) + b->at[me], mine, (size_t)(b->at[me + 1] - b->at[me]) * sizeof *mine);
     return pupil_shared_gather(b->all[k], b->at);
 }
@@ -96,7 +96,7 @@ static int open_bench(bench *b)
     for (int p = 0; p <= size; p++) b->at[p] = b->n / 16 * p / size * 16;
     b->at[size] = b->n;
     for (int k = 0; k < WAYS - 1; k++) {
-        PUPIL_TRY(pupil_slot_sum_new(b->c, own[k].how, slots, b->n, &b->sum[k]));
+        PUPIL_TRY(pupil_slot_sum_new(b->c, own[k].how, slots, b->n, b->at, 0, &b->sum[k]));
         PUPIL_TRY(pupil_shared_new(b->c, own[k].how, b->n, &b->all[k]));
     }
     b->in = pupil_alloc((size_t)b->n * sizeof *b->in);

@@ -79,12 +79,14 @@ const field schema[] = {
       "split: teacher ranks fill the cache while students train; chained: first all teach, then all train; teach: only fill the cache; students: the cache must be whole; prepare: only train the teacher, if it must be, and name the cache"),
     F("run.checkpoint_seconds", run.checkpoint_seconds, "60", 1, 1e9, FREE, "seconds between checkpoints"),
     I("run.checkpoint_steps", run.checkpoint_steps, "0", 0, BIG, FREE, "also a checkpoint every so many steps; 0: by seconds alone"),
+    I("run.trace_steps", run.trace_steps, "0", 0, 1000, FREE, "steps of which trace.json is kept, from each start on: phases and buckets of gradients of every rank, for ui.perfetto.dev"),
     I("run.keep_checkpoints", run.keep_checkpoints, "2", 1, 1000, FREE, "newest checkpoints kept"),
 
     I("ranks.total", ranks.total, "auto", 1, 1 << 20, FREE | AUTO, "MPI ranks `pupil launch` starts; auto: cores / threads"),
     I("ranks.teacher", ranks.teacher, "auto", 1, 1 << 20, FREE | AUTO, "teacher ranks in split mode; auto: from the FLOPs of both sides"),
     I("ranks.threads", ranks.threads, "auto", 1, 1024, FREE | AUTO, "threads a rank; auto: 1"),
     E("ranks.reduce", ranks.reduce, "auto", "auto node messages", FREE, "how gradients and weights travel; node: ranks of a node share them in memory, what goes to other nodes has been added up before; messages: each rank sends to each; auto: node where there is shared memory. The student is the same"),
+    I("ranks.bucket_kib", ranks.bucket_kib, "512", 0, 1 << 22, FREE, "KiB of gradients that set out together while backward makes those of the blocks below; 0: all set out at its end. The student is the same"),
     F("ranks.timeout", ranks.timeout, "300", 1, 1e6, FREE, "seconds a rank may wait for the others before the run ends with a message"),
 
     E("data.source", data.source, "scenes", "scenes webdataset csv coco folder", 0,

@@ -238,6 +238,8 @@ pupil_scratch *pupil_scratch_new(const pupil_clip *c, int64_t batch)
     return s;
 }
 
+void pupil_scratch_tell(pupil_scratch *s, pupil_grads_final tell) { s->tell = tell; }
+
 void pupil_scratch_free(pupil_scratch **s)
 {
     if (!*s) return;

@@ -50,6 +50,7 @@ struct pupil_scratch {
     float *patch_rows; /* [n*np, max(width, 3pp)] */
     float *dpool;      /* [n, max width], the pooled rows' gradient; [rows, width] where all rows are wanted */
     float *dpooled;    /* the same after the last norm */
+    pupil_grads_final tell;
 };
 
 static inline int64_t clip_patches(const pupil_arch *a)

@@ -137,9 +137,12 @@ void pupil_image_backward(const pupil_clip *c, const float *params, pupil_acts *
     }
     pupil_layernorm_backward(s->dpool, g + c->v_post_w, g + c->v_post_b, s->dpooled, v->t.out, v->mean, v->rstd, w + c->v_post_w,
                              map ? rows : n, width, false);
+    grads_are_final(&s->tell, c->v_head.at, c->v_head.at + c->v_head.count);
     if (to <= c->image.layers)
-        tower_backward(&c->image, params, &v->t, &s->image, &(packing){v->cu, v->pool, n}, s->dpool, grads, PUPIL_MAX(to - 1, (int64_t)0));
-    if (to == 0) image_stem_backward(c, params + c->v_stem.at, a, s, grads + c->v_stem.at, dimages);
+        tower_backward(&c->image, params, &v->t, &s->image, &(packing){v->cu, v->pool, n}, s->dpool, grads, PUPIL_MAX(to - 1, (int64_t)0), &s->tell);
+    if (to > 0) return;
+    image_stem_backward(c, params + c->v_stem.at, a, s, grads + c->v_stem.at, dimages);
+    grads_are_final(&s->tell, c->v_stem.at, c->v_stem.at + c->v_stem.count);
 }
 
 /* ---- text ----------------------------------------------------------------------------------------- */
@@ -176,9 +179,12 @@ void pupil_text_backward(const pupil_clip *c, const float *params, pupil_acts *a
     project_backward(w, g, c->t_proj, c->t_proj_b, t->norm, dout, t->n, width, c->arch.embed_dim, s->dpooled);
     pupil_layernorm_backward(s->dpool, g + c->t_final_w, g + c->t_final_b, s->dpooled, t->t.out, t->mean, t->rstd,
                              w + c->t_final_w, t->n, width, false);
+    grads_are_final(&s->tell, c->t_head.at, c->t_head.at + c->t_head.count);
     if (to <= c->text.layers)
-        tower_backward(&c->text, params, &t->t, &s->text, &(packing){t->cu, t->pool, t->n}, s->dpool, grads, PUPIL_MAX(to - 1, (int64_t)0));
-    if (to == 0) pupil_embed_backward(grads + c->t_table, grads + c->t_stem.at + c->t_pos, s->text.dx, a->ids, t->cu, t->n, width);
+        tower_backward(&c->text, params, &t->t, &s->text, &(packing){t->cu, t->pool, t->n}, s->dpool, grads, PUPIL_MAX(to - 1, (int64_t)0), &s->tell);
+    if (to > 0) return;
+    pupil_embed_backward(grads + c->t_table, grads + c->t_stem.at + c->t_pos, s->text.dx, a->ids, t->cu, t->n, width);
+    grads_are_final(&s->tell, c->t_table, c->t_stem.at + c->t_stem.count);
 }
 
 /* ---- token features ------------------------------------------------------------------------------- */

@@ -175,14 +175,13 @@ int64_t trainer_patches(const pupil_conf_train *c, const pupil_arch *a);
 int trainer_freeze(const pupil_conf_train *c, const char *name, pupil_clip *clip);
 
 /* ---- metrics.c ---- */
-typedef struct {
-    double data, forward, loss, backward, reduce, update, wait;
-} phase_seconds;
+typedef enum { PHASE_DATA, PHASE_FORWARD, PHASE_LOSS, PHASE_BACKWARD, PHASE_REDUCE, PHASE_UPDATE, PHASE_WAIT, PHASES } phase;
+extern const char *const phase_name[PHASES];
 typedef struct metrics metrics;
 int metrics_open(const char *path, int64_t keep_steps, metrics **ret); /* lines of steps > keep_steps are dropped */
 void metrics_close(metrics **m);
 void metrics_step(metrics *m, int64_t step, int64_t epoch, double loss, const double *value, const pupil_loss_conf *lc, double lr,
-                  double norm, double scale, double pairs_per_s, int ranks, const phase_seconds *s);
+                  double norm, double scale, double pairs_per_s, int ranks, const double seconds[PHASES]);
 
 /* ---- embed.c ---- */
 /* Embeddings of samples (images), or of texts, by a model on all ranks; ret[n, embed_dim] on all. Collective over world. */

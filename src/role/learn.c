@@ -79,7 +79,7 @@ static int advance(learner *s, int64_t step, double loss)
 {
     int64_t begin = s->range[pupil_comm_rank(s->j->world)], end = s->range[pupil_comm_rank(s->j->world) + 1];
     float *grad;
-    PUPIL_TRY(pupil_slot_sum_scatter(s->sum, s->range, &grad));
+    PUPIL_TRY(pupil_slot_sum_scatter(s->sum, &grad));
     pupil_grad_sumsq(grad, begin, end, s->chunk);
     PUPIL_TRY(gather(s, s->chunk, sizeof *s->chunk, PUPIL_CHUNK));
     double norm = pupil_grad_norm(s->chunk, s->total);
@@ -106,7 +106,7 @@ int learn(job *j, const lesson *l)
     char eta[32];
     double since = pupil_now(), loss;
     learner_new(&s, j, l);
-    int r = pupil_slot_sum_new(j->world, j->conf->ranks.reduce, SLOTS, s.total, &s.sum);
+    int r = pupil_slot_sum_new(j->world, j->conf->ranks.reduce, SLOTS, s.total, s.range, 0, &s.sum);
     for (int64_t step = 0; step < s.c.steps && r == 0; step++) {
         r = one_step(&s, step, &loss);
         double left = (pupil_now() - since) / (double)(step + 1) * (double)(s.c.steps - step - 1);

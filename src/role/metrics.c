@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const phase_name[PHASES] = {"data", "forward", "loss", "backward", "reduce", "update", "wait"};
+
 struct metrics {
     FILE *f;
 };
@@ -52,7 +54,7 @@ static void number(pupil_buf *b, const char *key, double x)
 }
 
 void metrics_step(metrics *m, int64_t step, int64_t epoch, double loss, const double *value, const pupil_loss_conf *lc, double lr,
-                  double norm, double scale, double pairs_per_s, int ranks, const phase_seconds *s)
+                  double norm, double scale, double pairs_per_s, int ranks, const double seconds[PHASES])
 {
     pupil_buf b = {0};
     pupil_buf_printf(&b, "{\"step\":%lld,\"epoch\":%lld,", (long long)step, (long long)epoch);
@@ -69,9 +71,9 @@ void metrics_step(metrics *m, int64_t step, int64_t epoch, double loss, const do
     number(&b, "grad_norm", norm);
     pupil_buf_puts(&b, ",");
     number(&b, "logit_scale", scale);
-    pupil_buf_printf(&b, ",\"pairs_per_s\":%.1f,\"ranks\":%d,\"seconds\":{\"data\":%.5f,\"forward\":%.5f,\"loss\":%.5f,"
-                     "\"backward\":%.5f,\"reduce\":%.5f,\"update\":%.5f,\"wait\":%.5f}}\n", pairs_per_s, ranks, s->data, s->forward,
-                     s->loss, s->backward, s->reduce, s->update, s->wait);
+    pupil_buf_printf(&b, ",\"pairs_per_s\":%.1f,\"ranks\":%d,\"seconds\":{", pairs_per_s, ranks);
+    for (int i = 0; i < PHASES; i++) pupil_buf_printf(&b, "%s\"%s\":%.5f", i ? "," : "", phase_name[i], seconds[i]);
+    pupil_buf_puts(&b, "}}\n");
     fwrite(b.s, 1, b.len, m->f);
     fflush(m->f);
     pupil_buf_free(&b);

@@ -13,11 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double lap(double *since)
+void trainer_lap(trainer *t, phase which)
 {
-    double now = pupil_now(), d = now - *since;
-    *since = now;
-    return d;
+    double now = pupil_now();
+    t->seconds[which] += now - t->since;
+    if (t->trace) trace_span(t->trace, which, t->since, now);
+    t->since = now;
 }
 
 static void forward_slot(trainer *t, int64_t k)
@@ -82,6 +83,13 @@ static void masks_backward(const trainer *t, int64_t slot, float *grads)
     if (slot == 0) pupil_masks_penalty(&t->masks, t->params, t->j->conf->student.prune.target * fmin(1, ramp), grads);
 }
 
+/* Unless something is frozen or pruned, what backward has made is the gradient, and in its place. */
+void trainer_final(void *trainer_, int64_t first, int64_t end)
+{
+    const trainer *t = trainer_;
+    if (!t->grads && !t->prunes) pupil_slot_sum_final(t->sum, first, end);
+}
+
 static void backward_slot(trainer *t, int64_t k, const pupil_loss_params *p)
 {
     pupil_acts *a = t->acts[t->c->recompute ? 0 : k];
@@ -90,9 +98,9 @@ static void backward_slot(trainer *t, int64_t k, const pupil_loss_params *p)
     float *sum = pupil_slot_sum_begin(t->sum), *grads = t->grads ? t->grads : sum;
     if (t->grads) memset(grads, 0, (size_t)t->table->total * sizeof *grads);
     pupil_loss_params g = trainer_loss_params(t, grads);
-    double since = pupil_now();
     pupil_loss_grad(t->loss, t->first + k, &in, p, &g, dfeat, t->value + (t->first + k) * PUPIL_TERMS);
-    t->sec.loss += lap(&since);
+    trainer_lap(t, PHASE_LOSS);
+    trainer_final(t, t->at_scale, t->table->total);
     if (t->c->recompute) forward_slot(t, k);
     const float *params = t->masked ? t->masked : t->params;
     pupil_image_backward(t->clip, params, a, t->scratch, t->dfeat[0], grads, NULL);
@@ -103,7 +111,7 @@ static void backward_slot(trainer *t, int64_t k, const pupil_loss_params *p)
         memcpy(sum + run->offset, grads + run->offset + run->shift, (size_t)run->count * sizeof *sum);
     }
     pupil_slot_sum_end(t->sum);
-    t->sec.backward += lap(&since);
+    trainer_lap(t, PHASE_BACKWARD);
 }
 
 int trainer_gather(trainer *t, float *array)
@@ -141,9 +149,8 @@ static int advance(trainer *t)
 {
     int me = pupil_comm_rank(t->comm);
     float *grad;
-    double since = pupil_now();
-    PUPIL_TRY(pupil_slot_sum_scatter(t->sum, t->range, &grad));
-    t->sec.reduce += lap(&since);
+    PUPIL_TRY(pupil_slot_sum_scatter(t->sum, &grad));
+    trainer_lap(t, PHASE_REDUCE);
     pupil_grad_sumsq(grad, t->range[me], t->range[me + 1], t->chunk);
     PUPIL_TRY(gather_chunks(t));
     t->norm = pupil_grad_norm(t->chunk, t->advanced);
@@ -153,14 +160,14 @@ static int advance(trainer *t)
     t->lr = pupil_lr_at(t->c, t->step);
     pupil_adamw(t->params, t->m, t->v, grad, t->range[me], t->range[me + 1], t->runs, t->nruns, t->c, t->lr,
                 pupil_clip_factor(t->norm, t->c->grad_clip_norm), t->step + 1);
-    t->sec.update += lap(&since);
+    trainer_lap(t, PHASE_UPDATE);
     PUPIL_TRY(gather_params(t));
     float *scale = t->params + t->at_scale;
     *scale = fminf(fmaxf(*scale, 0), 4.6051702f); /* ln 100 */
     if (t->prunes) pupil_masks_clamp(&t->masks, t->params);
-    t->sec.reduce += lap(&since);
+    trainer_lap(t, PHASE_REDUCE);
     if (t->ema) pupil_ema(t->ema, t->params, t->range[me], t->range[me + 1], t->runs, t->nruns, t->c->ema);
-    t->sec.update += lap(&since);
+    trainer_lap(t, PHASE_UPDATE);
     return 0;
 }
 
@@ -168,18 +175,19 @@ int trainer_step(trainer *t)
 {
     pupil_loss_params p = trainer_loss_params(t, t->params);
     pupil_mask_draw draw = draw_of(t);
-    double since = pupil_now();
+    t->since = pupil_now();
+    if (t->trace) trace_begin(t->trace, t->since);
     PUPIL_TRY(trainer_load(t));
     if (t->prunes) pupil_masks_apply(t->clip, &t->masks, t->params, &draw, t->masked);
-    t->sec.data += lap(&since);
+    trainer_lap(t, PHASE_DATA);
     for (int64_t k = 0; k < t->slots; k++) forward_slot(t, k);
-    t->sec.forward += lap(&since);
+    trainer_lap(t, PHASE_FORWARD);
     PUPIL_TRY(gather_features(t, &p));
-    t->sec.loss += lap(&since);
+    trainer_lap(t, PHASE_LOSS);
     for (int64_t k = 0; k < t->slots; k++) backward_slot(t, k, &p);
     PUPIL_TRY(pupil_slot_sum_doubles(t->comm, t->c->slots, t->value, PUPIL_TERMS, t->total));
     t->loss_value = pupil_loss_total(&t->lc, t->total);
     PUPIL_TRY(advance(t));
     t->step++;
-    return 0;
+    return t->trace ? trace_step(t->trace, t->comm, t->step, t->sum) : 0;
 }

@@ -139,12 +139,13 @@ static int comm_open(trainer *t, pupil_comm *c)
     pupil_optim_ranges(t->advanced, size, t->range);
     t->chunk = pupil_alloc((size_t)(t->advanced / PUPIL_CHUNK + 2) * sizeof *t->chunk);
     t->value = pupil_alloc((size_t)(t->c->slots * PUPIL_TERMS) * sizeof *t->value);
-    PUPIL_TRY(pupil_slot_sum_new(c, t->j->conf->ranks.reduce, t->c->slots, t->advanced, &t->sum));
+    PUPIL_TRY(pupil_slot_sum_new(c, t->j->conf->ranks.reduce, t->c->slots, t->advanced, t->range, t->j->conf->ranks.bucket_kib * 256, &t->sum));
     if (t->j->conf->ranks.reduce != PUPIL_REDUCE_MESSAGES && size > 1 && pupil_slot_sum_nodes(t->sum) == size && pupil_par_node_ranks() > 1 && me == 0)
         pupil_warn("%s: no room for %lld parameters a rank in the nodes' shared memory (/dev/shm): gradients travel in messages", t->name,
                    (long long)t->advanced);
     t->loss = pupil_loss_new(&t->lc);
     t->scratch = pupil_scratch_new(t->clip, t->captions * t->rows);
+    pupil_scratch_tell(t->scratch, (pupil_grads_final){trainer_final, t});
     int64_t nacts = t->c->recompute ? 1 : t->slots, own = PUPIL_MAX((int64_t)1, t->slots) * t->rows;
     t->acts = pupil_alloc((size_t)(nacts + 1) * sizeof *t->acts);
     for (int64_t k = 0; k < nacts; k++) t->acts[k] = pupil_acts_new_captions(t->clip, t->rows, t->captions, true);
@@ -247,6 +248,7 @@ void trainer_free(trainer **tp)
     if (!t) return;
     comm_close(t);
     metrics_close(&t->log);
+    trace_close(&t->trace);
     pupil_clip_free(&t->clip);
     pupil_weights_free(&t->weights);
     pupil_shared_free(&t->shared);
@@ -267,9 +269,20 @@ static pupil_state state_of(trainer *t)
     return (pupil_state){t->table, t->params, t->m, t->v, t->ema, t->advanced, t->step, t->digest};
 }
 
+static int open_trace(trainer *t)
+{
+    t->traced = t->step + t->j->conf->run.trace_steps;
+    if (t->traced == t->step) return 0;
+    char *path = pupil_join(t->dir, "trace.json");
+    int r = trace_open(path, pupil_comm_rank(t->comm) == 0, t->c->slots, &t->trace);
+    pupil_free(&path);
+    return r;
+}
+
 /* Rank 0 keeps the metrics. */
 static int open_log(trainer *t)
 {
+    PUPIL_TRY(open_trace(t));
     if (pupil_comm_rank(t->comm) != 0) return 0;
     char *path = pupil_join(t->dir, "metrics.jsonl");
     int r = metrics_open(path, t->step, &t->log);
@@ -329,6 +342,7 @@ int trainer_join(trainer *t) { return share_state(t); }
 /* Students' side of graduation: from the next step on, all ranks of the world are students. */
 static int take_in_teachers(trainer *t)
 {
+    trace_close(&t->trace); /* teacher ranks have none */
     PUPIL_TRY(collect_state(t));
     PUPIL_TRY(comm_open(t, t->j->world));
     pupil_info("student: the cache is whole; teacher ranks join at step %lld: %d student ranks", (long long)t->step + 1,
@@ -384,12 +398,12 @@ static void report_step(trainer *t, run_state *rs, double seconds)
     char eta[32];
     if (t->log)
         metrics_step(t->log, t->step, epoch, t->loss_value, t->total, &t->lc, t->lr, t->norm,
-                     exp((double)t->params[t->at_scale]), (double)t->c->batch_size / seconds, pupil_comm_size(t->comm), &t->sec);
+                     exp((double)t->params[t->at_scale]), (double)t->c->batch_size / seconds, pupil_comm_size(t->comm), t->seconds);
     pupil_progress(t->step == t->c->steps, "%s  step %lld/%lld   loss %.4f   %.0f pairs/s   %d rank%s   ETA %s", t->name,
                    (long long)t->step, (long long)t->c->steps, t->loss_value, rate, pupil_comm_size(t->comm),
                    pupil_comm_size(t->comm) == 1 ? "" : "s",
                    pupil_duration(rs->step_seconds * (double)(t->c->steps - t->step), eta));
-    t->sec = (phase_seconds){0};
+    memset(t->seconds, 0, sizeof t->seconds);
 }
 
 static int loop(trainer *t, stream *s, run_state *rs)
@@ -422,9 +436,10 @@ static int loop(trainer *t, stream *s, run_state *rs)
             continue;
         }
         double now = pupil_now();
-        t->sec.wait += now - since;
+        t->seconds[PHASE_WAIT] += now - since;
         PUPIL_TRY(pupil_fault("train.step"));
         PUPIL_TRY(trainer_step(t));
+        if (t->step == t->traced) trace_close(&t->trace);
         rs->saved = fabs(rs->saved);
         report_step(t, rs, pupil_now() - since);
         since = pupil_now();

@@ -6,6 +6,16 @@
 
 #include "pupil/optim.h"
 
+/* ---- trace.c ---- */
+typedef struct trace trace;
+/* trace.json of steps with so many slots a rank at most; one rank writes. PUPIL_EIO. Not collective. */
+int trace_open(const char *path, bool writes, int64_t slots, trace **ret);
+void trace_close(trace **t);
+void trace_begin(trace *t, double now); /* of a step */
+void trace_span(trace *t, phase which, double begin, double end);
+/* The step's end: what all ranks noted is written. Collective over c. */
+int trace_step(trace *t, pupil_comm *c, int64_t step, const pupil_slot_sum *sum);
+
 struct trainer {
     job *j;
     const pupil_conf_train *c;
@@ -58,7 +68,10 @@ struct trainer {
 
     /* Of the last step. */
     double loss_value, norm, lr, total[PUPIL_TERMS];
-    phase_seconds sec;
+    double seconds[PHASES];
+    double since;               /* the last lap */
+    trace *trace;               /* of the first steps of this start; NULL: of none */
+    int64_t traced;             /* the last of them */
 };
 
 int64_t trainer_epoch_steps(const trainer *t);
@@ -69,6 +82,10 @@ pupil_loss_params trainer_loss_params(const trainer *t, float *base);
 int trainer_load(trainer *t);
 /* One optimiser step: step.c. Collective over t->comm. */
 int trainer_step(trainer *t);
+/* The time since the last lap was spent in this phase. */
+void trainer_lap(trainer *t, phase which);
+/* Elements of the slot's gradient that get no more: pupil_grads_final. */
+void trainer_final(void *trainer_, int64_t first, int64_t end);
 /* All ranges of an array over what is advanced, on all ranks. Collective over t->comm. */
 int trainer_gather(trainer *t, float *array);
 

@@ -274,7 +274,7 @@ static void what_may_change(void **state)
     (void)state;
     static const char *const may[] = {
         "run.dir=other",          "run.mode=chained",   "run.checkpoint_seconds=5", "run.checkpoint_steps=5",
-        "run.keep_checkpoints=5", "ranks.total=4",      "ranks.teacher=1",          "ranks.threads=2",
+        "run.keep_checkpoints=5", "run.trace_steps=3", "ranks.bucket_kib=0", "ranks.total=4",      "ranks.teacher=1",          "ranks.threads=2",
         "ranks.timeout=9",        "cache.high_water=3", "cache.segment_blocks=9",   "eval.vqa.hidden=7",
         "eval.retrieval=off",     "cache.dir=c",        "slurm.nodes=2-4"};
     for (int i = 0; i < PUPIL_COUNT(may); i++) expect_diff(may[i], NULL);

@@ -44,37 +44,71 @@ static void ranges(int64_t n, int kind, int64_t *at)
         for (int r = 1; r < np; r++) at[r] = n / 3 + (r - 1) / 2 * 5;
 }
 
+enum { N = 3001, PIECE = 250, KEPT_BACK = 3, BUCKET = 160 };
+
+/* A slot, made from its end to its beginning as backward does, in pieces; of one piece nobody says that it is final. */
+static void fill(pupil_slot_sum *s, int64_t round, int64_t k)
+{
+    float *v = pupil_slot_sum_begin(s);
+    for (int64_t i = 0; i < N; i++) MUST(v[i] == 0, "begin gives a vector that is not zero");
+    for (int64_t p = (N - 1) / PIECE; p >= 0; p--) {
+        int64_t first = p * PIECE, end = PUPIL_MIN(first + PIECE, N);
+        for (int64_t i = first; i < end; i++) v[i] += element(round, k, i);
+        if (p != KEPT_BACK) pupil_slot_sum_final(s, first, end);
+    }
+    pupil_slot_sum_end(s);
+}
+
+/* Buckets cover the vector, and each was ready, posted and done in this order; what was final first was ready first. */
+static void buckets_are_told(const pupil_slot_sum *s, int64_t slots, double since)
+{
+    const pupil_bucket *b;
+    int64_t n = pupil_slot_sum_buckets(s, &b), at = 0;
+    bool own = pupil_slot_first(slots, np, me) < pupil_slot_first(slots, np, me + 1);
+    for (int64_t k = 0; k < n; at = b[k++].end) {
+        MUST(b[k].first == at && b[k].end > at, "bucket %d", (int)k);
+        MUST(since <= b[k].ready && b[k].ready <= b[k].posted && b[k].posted <= b[k].done && b[k].polls > 0, "bucket %d", (int)k);
+        if (own && b[k].first >= (KEPT_BACK + 1) * PIECE && k + 2 < n) MUST(b[k].ready >= b[k + 2].ready, "bucket %d", (int)k);
+        if (own && b[k].end <= KEPT_BACK * PIECE) MUST(b[k].ready <= b[KEPT_BACK * PIECE / BUCKET + 1].ready, "bucket %d", (int)k);
+    }
+    MUST(at == N, "buckets end at %d", (int)at);
+}
+
+static int64_t sum_is_the_trees(pupil_slot_sum *s, int64_t slots, int64_t round, const int64_t *at)
+{
+    float *got;
+    int64_t differs = 0;
+    MUST(pupil_slot_sum_scatter(s, &got) == 0, "%s", pupil_reason());
+    for (int64_t i = at[me]; i < at[me + 1]; i++) {
+        float sum = tree(round, 0, slots, i), in_order = 0;
+        MUST(!memcmp(&got[i - at[me]], &sum, sizeof sum), "slots %d, round %d, element %d: %.9g, expected %.9g", (int)slots, (int)round, (int)i,
+             (double)got[i - at[me]], (double)sum);
+        for (int64_t k = 0; k < slots; k++) in_order += element(round, k, i);
+        differs += in_order != sum;
+    }
+    return differs;
+}
+
 /* want: nodes; 0: all ranks of one, or each alone. */
 static void slot_sums_by(pupil_comm *c, pupil_reduce how, int want)
 {
-    enum { N = 3001 };
     int64_t *at = pupil_alloc((size_t)(np + 1) * sizeof *at), differs = 0;
     for (int64_t slots = 1; slots <= 16; slots *= 2) {
-        pupil_slot_sum *s;
-        MUST(pupil_slot_sum_new(c, how, slots, N, &s) == 0, "%s", pupil_reason());
-        int nodes = pupil_slot_sum_nodes(s);
-        if (!want) want = how == PUPIL_REDUCE_MESSAGES ? np : 1;
-        MUST(nodes == want, "%d nodes, expected %d", nodes, want);
-        for (int round = 0; round < 3; round++) {
-            ranges(N, round, at);
-            for (int64_t k = pupil_slot_first(slots, np, me); k < pupil_slot_first(slots, np, me + 1); k++) {
-                float *v = pupil_slot_sum_begin(s);
-                for (int64_t i = 0; i < N; i++) MUST(v[i] == 0, "begin gives a vector that is not zero");
-                for (int64_t i = 0; i < N; i++) v[i] += element(round, k, i);
-                pupil_slot_sum_end(s);
+        for (int kind = 0; kind < 4; kind++) {
+            pupil_slot_sum *s;
+            ranges(N, kind, at);
+            MUST(pupil_slot_sum_new(c, how, slots, N, at, kind / 2 ? BUCKET : 0, &s) == 0, "%s", pupil_reason());
+            int nodes = pupil_slot_sum_nodes(s);
+            if (!want) want = how == PUPIL_REDUCE_MESSAGES ? np : 1;
+            MUST(nodes == want, "%d nodes, expected %d", nodes, want);
+            for (int64_t round = 2 * kind; round < 2 * kind + 2; round++) {
+                double since = pupil_now();
+                for (int64_t k = pupil_slot_first(slots, np, me); k < pupil_slot_first(slots, np, me + 1); k++) fill(s, round, k);
+                differs += sum_is_the_trees(s, slots, round, at);
+                if (np > 1 && kind / 2) buckets_are_told(s, slots, since);
             }
-            float *got;
-            MUST(pupil_slot_sum_scatter(s, at, &got) == 0, "%s", pupil_reason());
-            for (int64_t i = at[me]; i < at[me + 1]; i++) {
-                float sum = tree(round, 0, slots, i), in_order = 0;
-                MUST(!memcmp(&got[i - at[me]], &sum, sizeof sum),
-                     "slots %d, round %d, element %d: %.9g, expected %.9g", (int)slots, round, (int)i,
-                     (double)got[i - at[me]], (double)sum);
-                for (int64_t k = 0; k < slots; k++) in_order += element(round, k, i);
-                differs += in_order != sum;
-            }
+            pupil_slot_sum_free(&s);
         }
-        pupil_slot_sum_free(&s);
     }
     pupil_slot_sum *none = NULL;
     pupil_slot_sum_free(&none);
@@ -85,16 +119,16 @@ static void slot_sums_by(pupil_comm *c, pupil_reduce how, int want)
 /* Elements of what all share, advanced by their owners, as a step does. */
 static void shared_by(pupil_comm *c, pupil_reduce how)
 {
-    enum { N = 5000 };
+    enum { ALL = 5000 };
     pupil_shared *s;
     int64_t *at = pupil_alloc((size_t)(np + 1) * sizeof *at);
-    MUST(pupil_shared_new(c, how, N, &s) == 0, "%s", pupil_reason());
+    MUST(pupil_shared_new(c, how, ALL, &s) == 0, "%s", pupil_reason());
     float *x = pupil_shared_data(s);
-    for (int64_t i = 0; i < N; i++) MUST(x[i] == 0, "element %d is %g", (int)i, (double)x[i]);
+    for (int64_t i = 0; i < ALL; i++) MUST(x[i] == 0, "element %d is %g", (int)i, (double)x[i]);
     MUST(pupil_barrier(c) == 0, "%s", pupil_reason());
     for (int round = 0; round < 6; round++) {
-        ranges(N, round, at);
-        if (round) at[0] = 0, at[np] = N;
+        ranges(ALL, round, at);
+        if (round) at[0] = 0, at[np] = ALL;
         for (int64_t i = at[me]; i < at[me + 1]; i++) x[i] = element(round, 0, i);
         MUST(pupil_shared_gather(s, at) == 0, "%s", pupil_reason());
         for (int64_t i = at[0]; i < at[np]; i++) MUST(x[i] == element(round, 0, i), "round %d, element %d", round, (int)i);

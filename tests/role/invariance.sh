@@ -1,7 +1,7 @@
 #!/bin/sh
 # The student's weights after 20 steps are the same bits for 1, 2, 3 and 4 ranks, split or chained, when sums travel in messages or
-# over made-up nodes of two ranks, and when activations are recomputed; and so is everything the evaluation says of them,
-# heads that it trains on all ranks among it.
+# over made-up nodes of two ranks, in one bucket or in many while backward goes on, and when activations are recomputed; and so is
+# everything the evaluation says of them, heads that it trains on all ranks among it.
 set -eu
 here=$(dirname "$0")
 pupil=$PUPIL_BIN
@@ -24,10 +24,10 @@ run one 1
 run two-split 2
 run three-split 3 --set ranks.teacher=2
 run four-split 4 --set ranks.teacher=2
-run two-chained 2 --set run.mode=chained
+run two-chained 2 --set run.mode=chained --set ranks.bucket_kib=0
 run four-chained 4 --set run.mode=chained
-run messages 3 --set ranks.reduce=messages
-PUPIL_NODE_RANKS=2 run nodes 4
+run messages 3 --set ranks.reduce=messages --set ranks.bucket_kib=1 --set run.trace_steps=2
+PUPIL_NODE_RANKS=2 run nodes 4 --set ranks.bucket_kib=1
 run recompute 2 --set student.train.recompute=true
 bad=0
 for name in two-split three-split four-split two-chained four-chained messages nodes recompute; do
@@ -43,4 +43,9 @@ for name in two-split three-split four-split two-chained four-chained messages n
     fi
   done
 done
+trace=$dir/messages/teacher/trace.json
+for event in '"step 2","ph":"X","pid":0' '"backward","ph":"X","pid":2' '"bucket 3","ph":"X","pid":1'; do
+  grep -q "$event" "$trace" || { echo "DIFF $trace: no $event"; bad=1; }
+done
+grep -q '"step 3"' "$trace" && { echo "DIFF $trace: a third step"; bad=1; }
 exit $bad

@@ -87,6 +87,13 @@ static void drop_teachers(pupil_conf *c)
 }
 
 /* ---- cells ---------------------------------------------------------------------------------------- */
+/* One line a cache; where the study itself lies is no part of it, so a study that was moved finds what filled its own. */
+static void say_cache(const char *dir, const char *cache, pupil_buf *caches)
+{
+    size_t n = strlen(dir);
+    pupil_buf_printf(caches, "%s%s", caches->len ? "\n" : "", !strncmp(cache, dir, n) && cache[n] == '/' ? cache + n + 1 : cache);
+}
+
 static void set_dir(pupil_conf *c, const char *dir, const char *kind, const char *id)
 {
     pupil_free(&c->run.dir);
@@ -107,9 +114,9 @@ static void identify(pupil_cell *x, const char *dir, pupil_buf *caches)
             if (c->more_teachers[k].cache) pupil_buf_printf(&b, " %.17g %.17g", c->more_teachers[k].weight, c->more_teachers[k].logit_scale);
         pupil_buf_puts(&b, "\n");
         pupil_conf_print_identity(c, "cache", &b);
-        pupil_buf_puts(caches, c->cache.dir);
+        say_cache(dir, c->cache.dir, caches);
         for (int k = 0; k < PUPIL_TEACHERS - 1; k++)
-            if (c->more_teachers[k].cache) pupil_buf_printf(caches, "\n%s", c->more_teachers[k].cache);
+            if (c->more_teachers[k].cache) say_cache(dir, c->more_teachers[k].cache, caches);
         pupil_buf_free(&who);
     } else {
         drop_teachers(c);

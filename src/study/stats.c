@@ -63,18 +63,52 @@ double stats_spearman(const double *x, const double *y, int n)
     return r;
 }
 
-/* tau-b (Kendall 1945): (concordant - discordant) / sqrt((pairs - ties of x) (pairs - ties of y)). */
+typedef struct {
+    double x, y;
+} point;
+
+static int by_point(const void *a, const void *b)
+{
+    const point *p = a, *q = b;
+    return p->x != q->x ? (p->x > q->x) - (p->x < q->x) : (p->y > q->y) - (p->y < q->y);
+}
+
+/* Sort y by merging; returns how many pairs were the wrong way round. */
+static double inversions(double *y, double *room, int n)
+{
+    if (n < 2) return 0;
+    int half = n / 2, i = 0, j = half;
+    double count = inversions(y, room, half) + inversions(y + half, room, n - half);
+    for (int k = 0; k < n; k++) {
+        bool left = j == n || (i < half && y[i] <= y[j]);
+        if (!left) count += half - i;
+        room[k] = left ? y[i++] : y[j++];
+    }
+    memcpy(y, room, (size_t)n * sizeof *y);
+    return count;
+}
+
+/* tau-b (Kendall 1945): (concordant - discordant) / sqrt((pairs - ties of x) (pairs - ties of y)), counted as Knight (1966) does:
+ * sorted by x, then y, the discordant pairs are the inversions of y. */
 double stats_kendall(const double *x, const double *y, int n)
 {
-    double sum = 0, of_x = 0, of_y = 0;
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < i; j++) {
-            int a = (x[i] > x[j]) - (x[i] < x[j]), b = (y[i] > y[j]) - (y[i] < y[j]);
-            sum += a * b;
-            of_x += a != 0;
-            of_y += b != 0;
-        }
-    return of_x > 0 && of_y > 0 ? sum / sqrt(of_x) / sqrt(of_y) : NAN;
+    point *p = pupil_alloc((size_t)(n + 1) * sizeof *p);
+    double *by = pupil_alloc((size_t)(2 * n + 1) * sizeof *by), pairs = n * (n - 1.0) / 2, ties_x = 0, ties_y = 0, both = 0;
+    for (int i = 0; i < n; i++) p[i] = (point){x[i], y[i]};
+    if (n) qsort(p, (size_t)n, sizeof *p, by_point);
+    for (int i = 1, run = 0, twin = 0; i < n; i++) {
+        run = p[i].x == p[i - 1].x ? run + 1 : 0;
+        twin = run && p[i].y == p[i - 1].y ? twin + 1 : 0;
+        ties_x += run;
+        both += twin;
+    }
+    for (int i = 0; i < n; i++) by[i] = p[i].y;
+    double discordant = inversions(by, by + n, n);
+    for (int i = 1, run = 0; i < n; i++) ties_y += run = by[i] == by[i - 1] ? run + 1 : 0;
+    pupil_free(&p);
+    pupil_free(&by);
+    double sum = pairs - ties_x - ties_y + both - 2 * discordant;
+    return pairs > ties_x && pairs > ties_y ? sum / sqrt(pairs - ties_x) / sqrt(pairs - ties_y) : NAN;
 }
 
 static int by_double(const void *a, const void *b)

@@ -100,6 +100,15 @@ double study_tells(const study_data *s, int of_teacher, int of_student);
 /** Teacher and student scores of all done cells with a teacher; `adjusted`: students less the mean of their group and seed.
  *  Arrays of s->n; returns how many. `ret_row` (may be NULL): their numbers. */
 int study_pairs(const study_data *s, int metric, bool adjusted, double *teacher, double *student, int *ret_row);
+/** Least squares of student scores on the teacher's score, the gap of capacity and the confounds that vary, groups and seeds centred:
+ *  points for one standard deviation of a column. False: too little varies or is done. The names are of `s`, which must live on. */
+typedef struct {
+    const char *name[OLS_MOST];
+    double alone[OLS_MOST], sd; /* R squared of one column; of the students within groups */
+    int columns, groups;
+    ols fit;
+} study_regression;
+bool study_regress(const study_data *s, int metric, study_regression *ret);
 /** Score of the cell without a teacher that is `r` else, or NaN. */
 double study_plain(const study_data *s, const study_row *r, int metric);
 /** Mean student score by teacher over all cells with point k of an axis, and how many cells. */

@@ -14,7 +14,7 @@ typedef struct {
 typedef struct {
     column c[COLUMNS];
     int n, rows, *row;
-    double *teacher, *student;
+    double *teacher, *student; /* of each pair; students less the mean of their group */
 } columns;
 
 static const json_t *confound(const study_row *r, const char *key)
@@ -87,38 +87,77 @@ static int centre(const study_data *s, const columns *x, double *v, bool *ret_le
     return centred;
 }
 
-static void regression(pupil_buf *b, const study_data *s, columns *x, int metric)
+static void columns_make(const study_data *s, int metric, columns *x)
+{
+    const char *key;
+    json_t *v;
+    *x = (columns){.row = pupil_alloc((size_t)(s->n + 1) * sizeof(int)), .teacher = pupil_alloc((size_t)(2 * s->n + 2) * sizeof(double))};
+    x->student = x->teacher + s->n;
+    x->rows = study_pairs(s, metric, true, x->teacher, x->student, x->row);
+    if (!x->rows) return;
+    x->c[x->n++] = (column){"teacher score", pupil_alloc((size_t)(x->rows + 1) * sizeof(double))};
+    memcpy(x->c[0].v, x->teacher, (size_t)x->rows * sizeof(double));
+    add_column(x, "log2 of teacher / student parameters", s, get_gap);
+    json_object_foreach(json_array_get(json_object_get(s->row[x->row[0]].run, "confounds"), 0), key, v)
+        if (!of_student(key)) add_column(x, key, s, get_confound);
+}
+
+static void columns_free(columns *x)
+{
+    for (int j = 0; j < x->n; j++) pupil_free(&x->c[j].v);
+    pupil_free(&x->row);
+    pupil_free(&x->teacher);
+}
+
+static bool regress(const study_data *s, columns *x, study_regression *ret)
 {
     const double *use[COLUMNS];
-    const char *name[COLUMNS];
-    int k = 0, centred = 0;
     bool left;
-    double sd = 0;
-    for (int i = 0; i < x->rows; i++) sd += x->student[i] * x->student[i];
-    sd = x->rows > 1 ? sqrt(sd / (x->rows - 1)) : NAN; /* centred already */
+    double squares = 0;
+    *ret = (study_regression){0};
+    for (int i = 0; i < x->rows; i++) squares += x->student[i] * x->student[i]; /* centred already */
     for (int j = 0; j < x->n; j++) {
-        centred = centre(s, x, x->c[j].v, &left);
+        ret->groups = centre(s, x, x->c[j].v, &left);
         if (!left) continue;
-        use[k] = x->c[j].v;
-        name[k++] = x->c[j].name;
+        use[ret->columns] = x->c[j].v;
+        ret->name[ret->columns++] = x->c[j].name;
     }
-    if (!k || x->rows < centred + 3) {
-        html(b, "<p class=\"absent\">No regression: nothing varies between teachers, or too few cells are done.</p>\n");
+    if (!ret->columns || x->rows < ret->groups + 3 || !(squares > 0)) return false;
+    ret->sd = sqrt(squares / (x->rows - 1));
+    stats_ols(use, ret->columns, x->student, x->rows, ret->groups, &ret->fit);
+    for (int j = 0; j < ret->columns; j++) {
+        ols alone;
+        stats_ols(&use[j], 1, x->student, x->rows, ret->groups, &alone);
+        ret->alone[j] = alone.r2;
+    }
+    return true;
+}
+
+bool study_regress(const study_data *s, int metric, study_regression *ret)
+{
+    columns x;
+    columns_make(s, metric, &x);
+    bool told = regress(s, &x, ret);
+    columns_free(&x);
+    return told;
+}
+
+static void regression(pupil_buf *b, const study_data *s, columns *x, int metric)
+{
+    study_regression r;
+    if (!regress(s, x, &r)) {
+        html(b, "<p class=\"absent\">No regression: nothing varies with the teacher, or too few cells are done.</p>\n");
         return;
     }
-    ols fit;
-    stats_ols(use, k, x->student, x->rows, centred, &fit);
     html(b, "<h3>Regression of student %s on them</h3>\n<p class=\"note\">Least squares over %d cells, %d groups centred. A coefficient is the change of the student&rsquo;s score, in points, for one "
             "standard deviation of the column between teachers. R&sup2; = %.2f of the variation within groups (whose standard deviation is %.2f points).</p>\n",
-         study_metrics[metric].label, x->rows, centred, fit.r2, sd);
+         study_metrics[metric].label, x->rows, r.groups, r.fit.r2, r.sd);
     html(b, "<div class=\"scroll\"><table><thead><tr><th>column</th><th>points</th><th>standard error</th><th>alone: R&sup2;</th></tr></thead>\n<tbody>\n");
-    for (int j = 0; j < k; j++) {
-        ols alone;
-        stats_ols(&use[j], 1, x->student, x->rows, centred, &alone);
-        html(b, "<tr><th scope=\"row\">%s</th>", name[j]);
-        if (isfinite(fit.beta[j])) html(b, "<td>%+.2f</td><td>%.2f</td>", fit.beta[j], fit.se[j]);
+    for (int j = 0; j < r.columns; j++) {
+        html(b, "<tr><th scope=\"row\">%s</th>", r.name[j]);
+        if (isfinite(r.fit.beta[j])) html(b, "<td>%+.2f</td><td>%.2f</td>", r.fit.beta[j], r.fit.se[j]);
         else html(b, "<td colspan=\"2\">cannot be told apart from those above</td>");
-        html(b, "<td>%.2f</td></tr>\n", alone.r2);
+        html(b, "<td>%.2f</td></tr>\n", r.alone[j]);
     }
     html(b, "</tbody></table></div>\n");
 }
@@ -176,24 +215,14 @@ static void confound_table(pupil_buf *b, const study_data *s, const columns *x)
 
 void page_study_confounds(pupil_buf *b, const study_data *s, int metric)
 {
-    columns x = {.row = pupil_alloc((size_t)(s->n + 1) * sizeof(int)), .teacher = pupil_alloc((size_t)(2 * s->n + 2) * sizeof(double))};
-    x.student = x.teacher + s->n;
-    x.rows = study_pairs(s, metric, true, x.teacher, x.student, x.row);
+    columns x;
+    columns_make(s, metric, &x);
     html(b, "<h2 id=\"confounds\">Confounds</h2>\n<p class=\"note\">Settings that can make a better teacher look worse; each is a column of results.csv.</p>\n");
     if (x.rows) {
-        const char *key;
-        json_t *v;
         confound_table(b, s, &x);
-        x.c[x.n++] = (column){"teacher score", pupil_alloc((size_t)(x.rows + 1) * sizeof(double))};
-        memcpy(x.c[0].v, x.teacher, (size_t)x.rows * sizeof(double));
-        add_column(&x, "log2 of teacher / student parameters", s, get_gap);
-        json_object_foreach(json_array_get(json_object_get(s->row[x.row[0]].run, "confounds"), 0), key, v)
-            if (!of_student(key)) add_column(&x, key, s, get_confound);
         regression(b, s, &x, metric);
     } else {
         html(b, "<p class=\"absent\">No cell with a teacher is done yet.</p>\n");
     }
-    for (int j = 0; j < x.n; j++) pupil_free(&x.c[j].v);
-    pupil_free(&x.row);
-    pupil_free(&x.teacher);
+    columns_free(&x);
 }

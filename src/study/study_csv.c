@@ -151,6 +151,20 @@ static void answer(pupil_buf *b, int metric, const char *statistic, estimate e)
     pupil_buf_puts(b, "\n");
 }
 
+static void answer_regression(pupil_buf *b, const study_data *s, int metric)
+{
+    study_regression r;
+    if (!study_regress(s, metric, &r)) return;
+    answer(b, metric, "regression r2", (estimate){r.fit.r2, NAN, NAN});
+    for (int j = 0; j < r.columns; j++) {
+        char *beta = pupil_format("beta of %s", r.name[j]), *error = pupil_format("error of %s", r.name[j]);
+        answer(b, metric, beta, (estimate){r.fit.beta[j], NAN, NAN});
+        answer(b, metric, error, (estimate){r.fit.se[j], NAN, NAN});
+        pupil_free(&beta);
+        pupil_free(&error);
+    }
+}
+
 int study_write_answers(const study_data *s)
 {
     pupil_buf b = {0};
@@ -166,6 +180,7 @@ int study_write_answers(const study_data *s)
                    {"worst_regret", {a.groups ? a.worst_regret : NAN, NAN, NAN}}, {"strongest_best", {a.strongest_best, NAN, NAN}},
                    {"spread", {a.spread, NAN, NAN}}, {"seed_sd", {a.seed_sd, NAN, NAN}}, {"gain", {a.gain, NAN, NAN}}};
         for (int k = 0; k < PUPIL_COUNT(all); k++) answer(&b, m, all[k].name, all[k].e);
+        answer_regression(&b, s, m);
     }
     return save(s, "answers.csv", &b);
 }

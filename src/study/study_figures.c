@@ -44,29 +44,77 @@ static void set_range(pupil_buf *script, const char *axis, span x, double above)
     pupil_buf_printf(script, "set %srange [%.9g:%.9g]\n", axis, x.low - 0.08 * room, x.high + above * room);
 }
 
-/* A line at each teacher's score and its 95 % interval at the foot; names that would touch take turns in height. */
-static void name_teachers(pupil_buf *script, const study_data *s, int metric, span x)
+/* Where names of teachers stand: above their scores in one of three rows, or, where those do not do, upright and moved apart. */
+typedef struct {
+    double own[PUPIL_STUDY_POINTS], low[PUPIL_STUDY_POINTS], high[PUPIL_STUDY_POINTS];
+    int n, t[PUPIL_STUDY_POINTS], row[PUPIL_STUDY_POINTS]; /* by score */
+    double at[PUPIL_STUDY_POINTS];
+    bool upright;
+    double height; /* of all names, in heights of the graph */
+} nameplates;
+
+static const char *teacher_name(const study_data *s, int t) { return s->teacher < 0 ? "teacher" : s->axis[s->teacher].point[t]; }
+
+static void by_score(nameplates *p)
 {
-    double own[PUPIL_STUDY_POINTS], low[PUPIL_STUDY_POINTS], high[PUPIL_STUDY_POINTS], last[3] = {-INFINITY, -INFINITY, -INFINITY};
-    bool drawn[PUPIL_STUDY_POINTS] = {false};
-    study_teacher_intervals(s, metric, own, low, high);
-    for (int k = 0; k < PUPIL_STUDY_POINTS; k++) {
-        int t = -1;
-        for (int i = 0; i < PUPIL_STUDY_POINTS; i++)
-            if (isfinite(own[i]) && !drawn[i] && (t < 0 || own[i] < own[t])) t = i;
-        if (t < 0) break;
-        drawn[t] = true;
+    for (int i = 0; i < PUPIL_STUDY_POINTS; i++) {
+        if (!isfinite(p->own[i])) continue;
+        int k = p->n++;
+        for (; k > 0 && p->own[p->t[k - 1]] > p->own[i]; k--) p->t[k] = p->t[k - 1];
+        p->t[k] = i;
+    }
+}
+
+/* At least a line's height apart, as near their scores as that allows. */
+static void move_apart(nameplates *p, span x)
+{
+    double room = fmax(x.high - x.low, 1e-6), gap = room * fmin(0.044, 1.0 / p->n), end = x.high + 0.02 * room;
+    for (int k = 0; k < p->n; k++) p->at[k] = k ? fmax(p->own[p->t[k]], p->at[k - 1] + gap) : p->own[p->t[k]];
+    for (int k = p->n - 1; k >= 0; k--) p->at[k] = fmin(p->at[k], k + 1 < p->n ? p->at[k + 1] - gap : end);
+}
+
+static nameplates place_names(const study_data *s, int metric, span x)
+{
+    nameplates p = {.height = 0.2};
+    double last[3] = {-INFINITY, -INFINITY, -INFINITY};
+    size_t longest = 0;
+    study_teacher_intervals(s, metric, p.own, p.low, p.high);
+    by_score(&p);
+    for (int k = 0; k < p.n; k++) {
+        size_t letters = strlen(teacher_name(s, p.t[k]));
+        double wide = 0.03 * (2 + (double)letters) * fmax(x.high - x.low, 1e-6);
         int row = 0;
-        double wide = 0.03 * (2 + (double)strlen(s->teacher < 0 ? "teacher" : s->axis[s->teacher].point[t])) * fmax(x.high - x.low, 1e-6);
-        while (row < 2 && own[t] - last[row] < wide) row++;
-        last[row] = own[t];
-        pupil_buf_printf(script, "set arrow from first %.9g, graph 0 to first %.9g, graph %.3f nohead lw 0.8 dt 3 lc rgb \"%s\"\n", own[t], own[t],
-                         0.945 - 0.065 * row, plot_colour("--muted"));
-        if (isfinite(low[t]) && isfinite(high[t]))
-            pupil_buf_printf(script, "set arrow from first %.9g, graph %.3f to first %.9g, graph %.3f nohead lw 2.4 lc rgb \"%s\"\n", low[t], 0.02 + 0.022 * (k % 4),
-                             high[t], 0.02 + 0.022 * (k % 4), plot_colour("--teacher"));
-        pupil_buf_printf(script, "set label \"%s\" noenhanced at first %.9g, graph %.3f center textcolor rgb \"%s\" font \",13\"\n",
-                         s->teacher < 0 ? "teacher" : s->axis[s->teacher].point[t], own[t], 0.972 - 0.065 * row, plot_colour("--ink"));
+        p.at[k] = p.own[p.t[k]];
+        while (row < 3 && p.at[k] - last[row] < wide) row++;
+        if (row == 3) p.upright = true;
+        else last[row] = p.at[k];
+        p.row[k] = row;
+        longest = PUPIL_MAX(longest, letters);
+    }
+    if (!p.upright) return p;
+    move_apart(&p, x);
+    p.height = fmin(0.55, 0.06 + 0.0245 * (double)longest);
+    return p;
+}
+
+/* A line at each teacher's score, its name above and its 95 % interval at the foot. */
+static void name_teachers(pupil_buf *script, const study_data *s, const nameplates *p)
+{
+    for (int k = 0; k < p->n; k++) {
+        int t = p->t[k];
+        double foot = 0.02 + 0.022 * (k % 4), top = p->upright ? 1.01 - p->height : 0.945 - 0.065 * p->row[k];
+        const char *muted = plot_colour("--muted"), *ink = plot_colour("--ink");
+        pupil_buf_printf(script, "set arrow from first %.9g, graph 0 to first %.9g, graph %.3f nohead lw 0.8 dt 3 lc rgb \"%s\"\n", p->own[t], p->own[t], top, muted);
+        if (isfinite(p->low[t]) && isfinite(p->high[t]))
+            pupil_buf_printf(script, "set arrow from first %.9g, graph %.3f to first %.9g, graph %.3f nohead lw 2.4 lc rgb \"%s\"\n", p->low[t], foot, p->high[t], foot,
+                             plot_colour("--teacher"));
+        if (p->upright) {
+            pupil_buf_printf(script, "set arrow from first %.9g, graph %.3f to first %.9g, graph %.3f nohead lw 0.8 dt 3 lc rgb \"%s\"\n", p->own[t], top, p->at[k], top + 0.035, muted);
+            pupil_buf_printf(script, "set label \"%s\" noenhanced at first %.9g, graph %.3f left rotate by 90 textcolor rgb \"%s\" font \",11\"\n", teacher_name(s, t), p->at[k],
+                             top + 0.045, ink);
+        } else {
+            pupil_buf_printf(script, "set label \"%s\" noenhanced at first %.9g, graph %.3f center textcolor rgb \"%s\" font \",13\"\n", teacher_name(s, t), p->at[k], top + 0.027, ink);
+        }
     }
 }
 
@@ -145,8 +193,9 @@ static int add_scatter(plotter *p, const study_data *s, int metric)
     pupil_buf_puts(&p->script, "set rmargin 9.5\n");
     set_range(&p->script, "x", x, 0.04);
     y.low -= 0.1 * (y.high - y.low); /* room for the teachers' intervals */
-    set_range(&p->script, "y", y, 0.24);
-    name_teachers(&p->script, s, metric, x);
+    nameplates names = place_names(s, metric, x);
+    set_range(&p->script, "y", y, names.height / (1 - names.height));
+    name_teachers(&p->script, s, &names);
     pupil_buf_puts(&p->script, "plot ");
     if (!g.n) pupil_buf_puts(&p->script, "1/0");
     for (int i = 0; i < g.n && !code; i++) {

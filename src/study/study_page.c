@@ -84,8 +84,9 @@ static void page_verdict(pupil_buf *b, const study_data *s, int m)
              study_metrics[m].label, a.pairs, a.teachers, "settings but for the teacher", a.adjusted.value, a.adjusted.low, a.adjusted.high, a.adjusted_kendall.value);
     if (a.groups)
         html(b, "<p>Taking the strongest teacher is best in <b>%d of %d</b> settings and costs <b>%.2f points</b> on average against the best one (%.2f at worst); "
-                "best and worst teacher lie %.2f points apart%s", a.strongest_best, a.groups, a.regret, a.worst_regret, a.spread, isfinite(a.seed_sd) ? "" : ".</p>\n");
-    if (a.groups && isfinite(a.seed_sd)) html(b, ", and seeds alone scatter by %.2f (standard deviation).</p>\n", a.seed_sd);
+                "best and worst teacher lie %.2f points apart", a.strongest_best, a.groups, a.regret, a.worst_regret, a.spread);
+    if (a.groups && isfinite(a.seed_sd)) html(b, ", and seeds alone scatter by %.2f (standard deviation)", a.seed_sd);
+    if (a.groups) html(b, ".</p>\n");
     if (a.pairs > 2 && a.teachers > 1) better_sign(b, s, m);
     for (int k = 0, n = 0; k < METRICS && isfinite(a.adjusted.value); k++) {
         double r = k != m && s->has[k] ? study_tells(s, k, k) : NAN;
@@ -102,7 +103,7 @@ static void page_metrics(pupil_buf *b, const study_data *s)
 {
     html(b, "<h2 id=\"answers\">The answer by metric</h2>\n<p class=\"note\">&rho;: Spearman; &tau;: Kendall&rsquo;s &tau;<sub>b</sub>; 95&nbsp;%% intervals over 2,000 "
             "resamples of cells. &ldquo;Adjusted&rdquo;: student scores less the mean of the cells that differ in the teacher alone, so that a better student or loss "
-            "does not pass for a better teacher; &ldquo;raw&rdquo;: as in results.csv. Regret: the best student of a setting less that of the strongest teacher; "
+            "does not pass for a better teacher; &ldquo;raw&rdquo;: as in results.csv. Intervals are of these teachers, not of all there might be. Regret: the best student of a setting less that of the strongest teacher; "
             "spread: less that of the worst; seed sd: of students that differ in their seed alone; gain: over the same student without a teacher.</p>\n");
     html(b, "<div class=\"scroll\"><table><thead><tr><th>metric</th><th>cells</th><th>&rho; adjusted</th><th>&tau; adjusted</th><th>&rho; raw</th>"
             "<th>regret</th><th>worst</th><th>strongest best</th><th>spread</th><th>seed sd</th><th>gain</th></tr></thead>\n<tbody>\n");

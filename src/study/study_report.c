@@ -9,7 +9,7 @@ static const char style[] =
     ".figures.wide{grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr))}td.left,th.left{text-align:left}td.wrap{white-space:normal;min-width:240px}\n"
     "td.best{font-weight:680;background:var(--accent-soft)}small{color:var(--muted);font-weight:400}.inside{padding:0 18px 18px}.answer{align-items:start;grid-template-columns:minmax(300px,1.5fr) minmax(260px,1fr)}\n"
     ".figure small{font-size:.3em}.scroll+.note{margin-top:10px}.kind td{background:var(--soft);font-weight:600;color:var(--muted)}h2+.note{margin-bottom:12px}\n"
-    "@media(max-width:720px){.answer{grid-template-columns:1fr}.inside{padding:0 8px 12px}}@media print{.figures.wide{grid-template-columns:repeat(2,1fr)}}\n";
+    "@media(max-width:720px){.answer{grid-template-columns:1fr}.inside{padding:0 8px 12px}}@media print{.figures.wide{grid-template-columns:repeat(2,1fr)}h2+.note,h3+.note,.note+.legend,h3{break-after:avoid}p{orphans:3;widows:3}.scroll{break-inside:avoid}}\n";
 
 static void points(pupil_buf *b, const study_data *s)
 {

@@ -190,12 +190,13 @@ typedef struct {
     double timeout;                  /* seconds any wait may take before the run ends with a message */
 } pupil_conf_ranks;
 
-/** A head on token features: the generative reader, or the fusion head (which has no decoder, no key heads and no captions). */
+/** A head on token features: the generative reader, or the fusion head (which has no decoder, no key heads and no captions; a reader
+ *  is not tuned). */
 typedef struct {
     bool enable;
     char *decoder; /* folder of a published one, or NULL */
     int64_t width, layers, heads, kv_heads, caption_epochs, caption_pictures, epochs, batch, answer_tokens;
-    double lr;
+    double lr, tune; /* tune: the towers' learning rate as a share of lr, for a second fusion head; 0: there is none */
 } pupil_conf_head;
 
 typedef struct {

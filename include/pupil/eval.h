@@ -221,8 +221,9 @@ const pupil_table *pupil_fusion_table(const pupil_fusion *f);
 /** Let training begin at the answers' prior: their output biases become the log-odds of their mean targets [n][answers]. */
 void pupil_fusion_start(const pupil_fusion *f, const float *target, int64_t n, float *params);
 typedef struct {
-    const uint16_t *image, *text;
+    const float *image, *text;
     int64_t image_rows, text_rows;
+    float *dimage, *dtext; /* gradient makes them d/d(image), d/d(text); NULL: not wanted, of all items alike */
     const float *pooled; /* [arch.pooled] */
     const float *target; /* [answers]; not looked at by answer */
 } pupil_fusing;

@@ -173,6 +173,10 @@ void pupil_text_backward(const pupil_clip *c, const float *params, pupil_acts *a
  *  out[n * pupil_arch_tokens(), image.width]; of texts [cu[n], text.width]. */
 void pupil_image_tokens(const pupil_clip *c, const pupil_acts *a, float *out);
 void pupil_text_tokens(const pupil_clip *c, const pupil_acts *a, float *out);
+/** grads += d/dparams, given d/d(those features), after forward with the same acts (made with keep) over the flat array params.
+ *  What is frozen gets its gradient, too; the last block and what follows it get none. */
+void pupil_image_tokens_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout, float *grads);
+void pupil_text_tokens_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout, float *grads);
 /** exp(logit_scale), and logit_bias (0 where there is none). */
 double pupil_clip_scale(const pupil_clip *c, pupil_weights *w);
 double pupil_clip_bias(const pupil_clip *c, pupil_weights *w);

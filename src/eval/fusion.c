@@ -86,7 +86,7 @@ static void stream_in(pupil_fusion *f, const float *params, const pupil_fusing *
     b->feature = arena_take(m, b->rows * b->in);
     b->x = arena_take(m, b->rows * f->arch.width);
     for (int64_t i = 0; i < n; i++)
-        pupil_f16_unpack(b->feature + b->first[i] * b->in, s == OF_IMAGE ? item[i].image : item[i].text, b->count[i] * b->in);
+        memcpy(b->feature + b->first[i] * b->in, s == OF_IMAGE ? item[i].image : item[i].text, (size_t)(b->count[i] * b->in) * sizeof *b->feature);
     pupil_linear_forward(b->x, b->feature, params + f->in_w[s], params + f->in_b[s], b->rows, b->in, f->arch.width);
 }
 
@@ -194,6 +194,14 @@ static void layer_backward(pupil_fusion *f, const float *params, int64_t l, cons
     }
 }
 
+static void in_backward(pupil_fusion *f, const float *params, const pupil_fusing *item, int s, const fusion_stream *b, const float *dx, float *g)
+{
+    float *d = item[0].dimage ? arena_take(&f->memory, b->rows * b->in) : NULL;
+    pupil_linear_backward(d, g + f->in_w[s], g + f->in_b[s], dx, b->feature, params + f->in_w[s], b->rows, b->in, f->arch.width);
+    for (int64_t i = 0; d && i < b->n; i++)
+        memcpy(s == OF_IMAGE ? item[i].dimage : item[i].dtext, d + b->first[i] * b->in, (size_t)(b->count[i] * b->in) * sizeof *d);
+}
+
 double pupil_fusion_gradient(pupil_fusion *f, const float *params, const pupil_fusing *item, int64_t n, double scale, float *grads)
 {
     fusion_batch b;
@@ -206,8 +214,6 @@ double pupil_fusion_gradient(pupil_fusion *f, const float *params, const pupil_f
     double loss = probe_cross_entropy(dz, b.z, target, n * answers, (float)scale) * scale;
     head_backward(f, params, &b, dz, grads, dx);
     for (int64_t l = f->arch.layers - 1; l >= 0; l--) layer_backward(f, params, l, &b, grads, dx);
-    for (int s = 0; s < STREAMS; s++)
-        pupil_linear_backward(NULL, grads + f->in_w[s], grads + f->in_b[s], dx[s], b.s[s].feature, params + f->in_w[s], b.s[s].rows,
-                              b.s[s].in, f->arch.width);
+    for (int s = 0; s < STREAMS; s++) in_backward(f, params, item, s, &b.s[s], dx[s], grads);
     return loss;
 }

@@ -231,9 +231,9 @@ pupil_scratch *pupil_scratch_new(const pupil_clip *c, int64_t batch)
     s->patch_rows = room(batch * clip_patches(a) * PUPIL_MAX(a->image.width, 3 * a->patch * a->patch));
     if (a->pool == PUPIL_POOL_MAP) {
         pool_scratch_new(&s->map, &c->map, rows, batch);
+        s->dpool = room(batch * a->image.width);
         w = PUPIL_MAX(w, rows * a->image.width);
     }
-    s->dpool = room(w);
     s->dpooled = room(w);
     return s;
 }

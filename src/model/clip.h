@@ -48,8 +48,8 @@ struct pupil_scratch {
     tower_scratch image, text;
     pool_scratch map;
     float *patch_rows; /* [n*np, max(width, 3pp)] */
-    float *dpool;      /* [n, max width], the pooled rows' gradient; [rows, width] where all rows are wanted */
-    float *dpooled;    /* the same after the last norm */
+    float *dpool;      /* [n, width]: the pooled rows' gradient on its way through attention pooling */
+    float *dpooled;    /* [n, max width], or of all rows where they are wanted: the gradient after the last norm */
     pupil_grads_final tell;
 };
 

@@ -283,11 +283,10 @@ static void block_backward(const tower *t, const float *w, block_acts *a, tower_
                              true);
 }
 
-void tower_backward(const tower *t, const float *params, tower_acts *a, tower_scratch *s, const packing *p,
-                    const float *dout, float *grads, int64_t first, const pupil_grads_final *tell)
+void tower_backward(const tower *t, const float *params, tower_acts *a, tower_scratch *s, const packing *p, float *grads, int64_t end,
+                    int64_t first, const pupil_grads_final *tell)
 {
-    memcpy(s->dx, dout, (size_t)((t->all_rows ? p->cu[p->nseq] : p->nseq) * t->width) * sizeof *dout);
-    for (int64_t l = t->layers - 1; l >= first; l--) {
+    for (int64_t l = end - 1; l >= first; l--) {
         int64_t at = t->first + l * t->stride;
         block_backward(t, params + at, &a->block[l], s, p, l + 1 == t->layers && !t->all_rows, grads + at);
         grads_are_final(tell, at, at + t->stride);

@@ -57,9 +57,10 @@ void tower_scratch_new(tower_scratch *s, const tower *t, int64_t rows);
 void tower_scratch_free(tower_scratch *s);
 /* a->block[0].x holds the input stream; a->out is made. */
 void tower_forward(const tower *t, pupil_weights *w, tower_acts *a, const packing *p);
-/* dout (shaped as a->out) -> s->dx[rows,width] = gradient of the stream that enters block `first`; grads +=, told by block. */
-void tower_backward(const tower *t, const float *params, tower_acts *a, tower_scratch *s, const packing *p,
-                    const float *dout, float *grads, int64_t first, const pupil_grads_final *tell);
+/* s->dx -> s->dx[rows,width] = gradient of the stream that enters block `first`; grads +=, told by block. What comes in is that of
+ * what leaves block end - 1: shaped as a->out behind the last one, else [rows,width]. */
+void tower_backward(const tower *t, const float *params, tower_acts *a, tower_scratch *s, const packing *p, float *grads, int64_t end,
+                    int64_t first, const pupil_grads_final *tell);
 static inline void grads_are_final(const pupil_grads_final *tell, int64_t first, int64_t end)
 {
     if (tell->call) tell->call(tell->ctx, first, end);

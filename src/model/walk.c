@@ -131,15 +131,15 @@ void pupil_image_backward(const pupil_clip *c, const float *params, pupil_acts *
     const float *w = params + c->v_head.at;
     float *g = grads + c->v_head.at;
     project_backward(w, g, c->v_proj, c->v_proj_b, map ? a->map.out : v->norm, dout, n, width, arch->embed_dim, s->dpooled);
-    if (map) { /* dpool is free until the norm's gradient */
+    if (map) {
         memcpy(s->dpool, s->dpooled, (size_t)(n * width) * sizeof *s->dpool);
         pool_backward(&c->map, w, &a->map, &s->map, v->norm, v->cu, n, s->dpool, s->dpooled, g);
     }
-    pupil_layernorm_backward(s->dpool, g + c->v_post_w, g + c->v_post_b, s->dpooled, v->t.out, v->mean, v->rstd, w + c->v_post_w,
+    pupil_layernorm_backward(s->image.dx, g + c->v_post_w, g + c->v_post_b, s->dpooled, v->t.out, v->mean, v->rstd, w + c->v_post_w,
                              map ? rows : n, width, false);
     grads_are_final(&s->tell, c->v_head.at, c->v_head.at + c->v_head.count);
     if (to <= c->image.layers)
-        tower_backward(&c->image, params, &v->t, &s->image, &(packing){v->cu, v->pool, n}, s->dpool, grads, PUPIL_MAX(to - 1, (int64_t)0), &s->tell);
+        tower_backward(&c->image, params, &v->t, &s->image, &(packing){v->cu, v->pool, n}, grads, c->image.layers, PUPIL_MAX(to - 1, (int64_t)0), &s->tell);
     if (to > 0) return;
     image_stem_backward(c, params + c->v_stem.at, a, s, grads + c->v_stem.at, dimages);
     grads_are_final(&s->tell, c->v_stem.at, c->v_stem.at + c->v_stem.count);
@@ -177,11 +177,11 @@ void pupil_text_backward(const pupil_clip *c, const float *params, pupil_acts *a
     const float *w = params + c->t_head.at;
     float *g = grads + c->t_head.at;
     project_backward(w, g, c->t_proj, c->t_proj_b, t->norm, dout, t->n, width, c->arch.embed_dim, s->dpooled);
-    pupil_layernorm_backward(s->dpool, g + c->t_final_w, g + c->t_final_b, s->dpooled, t->t.out, t->mean, t->rstd,
+    pupil_layernorm_backward(s->text.dx, g + c->t_final_w, g + c->t_final_b, s->dpooled, t->t.out, t->mean, t->rstd,
                              w + c->t_final_w, t->n, width, false);
     grads_are_final(&s->tell, c->t_head.at, c->t_head.at + c->t_head.count);
     if (to <= c->text.layers)
-        tower_backward(&c->text, params, &t->t, &s->text, &(packing){t->cu, t->pool, t->n}, s->dpool, grads, PUPIL_MAX(to - 1, (int64_t)0), &s->tell);
+        tower_backward(&c->text, params, &t->t, &s->text, &(packing){t->cu, t->pool, t->n}, grads, c->text.layers, PUPIL_MAX(to - 1, (int64_t)0), &s->tell);
     if (to > 0) return;
     pupil_embed_backward(grads + c->t_table, grads + c->t_stem.at + c->t_pos, s->text.dx, a->ids, t->cu, t->n, width);
     grads_are_final(&s->tell, c->t_table, c->t_stem.at + c->t_stem.count);
@@ -199,3 +199,27 @@ static void tokens(const tower *t, const side *s, float *out)
 
 void pupil_image_tokens(const pupil_clip *c, const pupil_acts *a, float *out) { tokens(&c->image, &a->image, out); }
 void pupil_text_tokens(const pupil_clip *c, const pupil_acts *a, float *out) { tokens(&c->text, &a->text, out); }
+
+/* dout[rows,width] of the features -> s->dx, the gradient of the stream that enters the tower's first block. */
+static void tokens_backward(const tower *t, const float *params, side *x, tower_scratch *s, const float *dout, float *grads)
+{
+    const block_acts *last = &x->t.block[t->layers - 1];
+    float *ones = pupil_alloc((size_t)(3 * t->width) * sizeof *ones), *unwanted = ones + t->width;
+    for (int64_t j = 0; j < t->width; j++) ones[j] = 1;
+    pupil_layernorm_backward(s->dx, unwanted, unwanted + t->width, dout, last->x, last->mean1, last->rstd1, ones, x->cu[x->n], t->width, false);
+    pupil_free(&ones);
+    tower_backward(t, params, &x->t, s, &(packing){x->cu, x->pool, x->n}, grads, t->layers - 1, 0, &(pupil_grads_final){0});
+}
+
+void pupil_image_tokens_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout, float *grads)
+{
+    tokens_backward(&c->image, params, &a->image, &s->image, dout, grads);
+    image_stem_backward(c, params + c->v_stem.at, a, s, grads + c->v_stem.at, NULL);
+}
+
+void pupil_text_tokens_backward(const pupil_clip *c, const float *params, pupil_acts *a, pupil_scratch *s, const float *dout, float *grads)
+{
+    side *t = &a->text;
+    tokens_backward(&c->text, params, t, &s->text, dout, grads);
+    pupil_embed_backward(grads + c->t_table, grads + c->t_stem.at + c->t_pos, s->text.dx, a->ids, t->cu, t->n, c->text.width);
+}

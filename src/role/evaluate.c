@@ -434,7 +434,7 @@ void evaluation_close(evaluation *e)
     evaluation_forget(e);
     for (int s = 0; s < 2; s++) asked_free(&e->q[s]);
     score_classes_close(&e->classes);
-    for (int k = 0; k < 2; k++) pupil_buf_free(&e->r.head[k]);
+    for (int k = 0; k < HEADS; k++) pupil_buf_free(&e->r.head[k]);
     pupil_answers_free(&e->list);
     pupil_free(&e->target);
     pupil_free(&e->pair);
@@ -482,7 +482,7 @@ static int write_all(evaluation *e, const scored *student, const pupil_buf *teac
     return r;
 }
 
-int evaluate(job *j, const pupil_clip *student, pupil_weights *weights)
+int evaluate(job *j, pupil_clip *student, pupil_weights *weights)
 {
     evaluation e = {.j = j};
     char digest[65] = "";

@@ -49,7 +49,7 @@ void evaluation_close(evaluation *e);
 int evaluation_embed(evaluation *e, scored *s, pupil_split split); /* pictures that are asked about */
 int evaluation_embed_pairs(evaluation *e, scored *s);
 int evaluation_probe(evaluation *e, scored *s, bool baselines);    /* rows vqa.*; answers in e->r.who */
-/* heads.c: rows vqa.reader, vqa.fusion and, with the baselines, vqa.reader.question_only; the student's answers in the run directory. */
+/* heads.c: rows vqa.reader, vqa.fusion, vqa.fusion.tuned and, with the baselines, vqa.reader.question_only; the student's answers in the run directory. */
 int evaluation_heads(evaluation *e, scored *s, bool baselines, bool student);
 int evaluation_retrieve(evaluation *e, scored *s);                 /* rows retrieval.square; e->r.rank */
 /* Digest of all that rows of `part` depend on. */

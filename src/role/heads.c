@@ -7,7 +7,7 @@
 
 typedef struct {
     const char *kind, *protocol, *predictions; /* predictions: the student's, a file in the run directory */
-    bool wanted, sees, fusion;
+    bool wanted, sees, fusion, tuned;
 } head;
 
 /* ---- answers that are kept ---------------------------------------------------------------------------- */
@@ -101,11 +101,13 @@ static int head_key(const head_features *f, const head *h, char key[65])
 {
     pupil_buf b = {0};
     char decoder[65] = "";
-    const char *dir = f->e->j->conf->eval.reader.decoder;
+    pupil_conf own = *f->e->j->conf;
+    const char *dir = own.eval.reader.decoder;
+    if (!h->tuned) own.eval.fusion.tune = 0;
     if (dir && !h->fusion) PUPIL_TRY(pupil_model_dir_digest(dir, decoder));
     pupil_buf_printf(&b, "1 %s %s %s %s %lld %s\n", h->protocol, h->sees ? f->s->digest : "blind", f->s->tok_digest, f->e->questions,
                      (long long)f->e->list.n, decoder);
-    pupil_conf_print_section(f->e->j->conf, h->fusion ? "eval.fusion" : "eval.reader", &b);
+    pupil_conf_print_section(&own, h->fusion ? "eval.fusion" : "eval.reader", &b);
     pupil_sha256_of(b.s, b.len, key);
     pupil_buf_free(&b);
     return 0;
@@ -121,7 +123,7 @@ static int answers_of(head_features *f, const head *h, char **answer)
     char *path = kept_path(e, key);
     if (r == 0) r = recall(e, path, answer, &known);
     if (r == 0 && !known) {
-        r = h->fusion ? fusion_answers(f, name, answer) : reader_answers(f, h->sees, name, answer);
+        r = h->fusion ? fusion_answers(f, h->tuned, name, answer) : reader_answers(f, h->sees, name, answer);
         if (r == 0) r = pupil_agree(e->j->world, job_leads(e->j) ? keep(e, path, answer) : 0);
     }
     pupil_free(&path);
@@ -152,9 +154,10 @@ static int run_head(head_features *f, const head *h, bool student)
 int evaluation_heads(evaluation *e, scored *s, bool baselines, bool student)
 {
     const pupil_conf_eval *c = &e->j->conf->eval;
-    const head heads[] = {{"reader", "vqa.reader", "vqa_reader_results.json", c->reader.enable, true, false},
-                          {"question-only reader", "vqa.reader.question_only", "vqa_reader_question_only_results.json", c->reader.enable && baselines, false, false},
-                          {"fusion", "vqa.fusion", "vqa_fusion_results.json", c->fusion.enable, true, true}};
+    const head heads[] = {{"reader", "vqa.reader", "vqa_reader_results.json", c->reader.enable, true, false, false},
+                          {"question-only reader", "vqa.reader.question_only", "vqa_reader_question_only_results.json", c->reader.enable && baselines, false, false, false},
+                          {"fusion", "vqa.fusion", "vqa_fusion_results.json", c->fusion.enable, true, true, false},
+                          {"tuned fusion", "vqa.fusion.tuned", "vqa_fusion_tuned_results.json", c->fusion.enable && c->fusion.tune > 0, true, true, true}};
     head_features f = {.e = e, .s = s, .room = c->token_gib * 1073741824.0};
     int r = 0;
     for (int k = 0; k < PUPIL_COUNT(heads) && r == 0 && e->r.test; k++)

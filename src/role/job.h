@@ -186,7 +186,7 @@ void metrics_step(metrics *m, int64_t step, int64_t epoch, double loss, const do
 /* ---- embed.c ---- */
 /* Embeddings of samples (images), or of texts, by a model on all ranks; ret[n, embed_dim] on all. Collective over world. */
 typedef struct {
-    const pupil_clip *clip;
+    pupil_clip *clip;
     pupil_weights *weights;
     const pupil_tokenizer *tok;
     const char *name; /* for the progress line */
@@ -200,6 +200,6 @@ int embed_image_tokens(job *j, const embedder *e, pupil_split split, const int64
 int embed_text_tokens(job *j, const embedder *e, const char *const *text, int64_t n, double *room, pupil_tokens *ret);
 
 /* ---- evaluate.c ---- */
-int evaluate(job *j, const pupil_clip *student, pupil_weights *weights);
+int evaluate(job *j, pupil_clip *student, pupil_weights *weights);
 
 #endif

@@ -6,8 +6,6 @@
 
 #include <math.h>
 
-enum { SLOTS = 8 };
-
 typedef struct {
     job *j;
     const lesson *l;
@@ -15,11 +13,12 @@ typedef struct {
     int64_t per_epoch, total;
     pupil_slot_sum *sum;
     float *m, *v;
-    double *chunk, loss[SLOTS];
+    double *chunk, loss[LESSON_SLOTS];
     int64_t *range, *item;
     size_t *bytes;
     pupil_decay_run *run;
-    int64_t runs;
+    int64_t runs, slow; /* the first `slow` of them are trained slowly */
+    int failed;         /* of a gradient here */
 } learner;
 
 static void learner_new(learner *s, job *j, const lesson *l)
@@ -37,6 +36,7 @@ static void learner_new(learner *s, job *j, const lesson *l)
     s->run = pupil_alloc((size_t)l->table->n * sizeof *s->run);
     for (int64_t i = 0; i < l->table->n && l->table->t[i].offset < l->trained; i++)
         s->run[s->runs++] = (pupil_decay_run){.offset = l->table->t[i].offset, .count = l->table->t[i].count, .decay = l->table->t[i].decay};
+    while (s->slow < s->runs && s->run[s->slow].offset < l->slow) s->slow++;
 }
 
 static void learner_free(learner *s)
@@ -61,10 +61,11 @@ static void slots(learner *s, int64_t step)
         weight += l->weight ? l->weight[s->item[i]] : 1;
     }
     int me = pupil_comm_rank(s->j->world), size = pupil_comm_size(s->j->world);
-    for (int64_t k = pupil_slot_first(SLOTS, size, me); k < pupil_slot_first(SLOTS, size, me + 1); k++) {
-        int64_t first = n * k / SLOTS, end = n * (k + 1) / SLOTS;
+    for (int64_t k = pupil_slot_first(LESSON_SLOTS, size, me); k < pupil_slot_first(LESSON_SLOTS, size, me + 1); k++) {
+        int64_t first = n * k / LESSON_SLOTS, end = n * (k + 1) / LESSON_SLOTS;
         float *grads = pupil_slot_sum_begin(s->sum);
-        s->loss[k] = l->gradient(l->ctx, l->params, s->item + first, end - first, 1 / (double)weight, grads);
+        if (s->failed == 0) s->failed = l->gradient(l->ctx, l->params, s->item + first, end - first, 1 / (double)weight, grads, &s->loss[k]);
+        if (s->failed) s->loss[k] = NAN; /* so that all ranks hear of it */
         pupil_slot_sum_end(s->sum);
     }
 }
@@ -83,10 +84,12 @@ static int advance(learner *s, int64_t step, double loss)
     pupil_grad_sumsq(grad, begin, end, s->chunk);
     PUPIL_TRY(gather(s, s->chunk, sizeof *s->chunk, PUPIL_CHUNK));
     double norm = pupil_grad_norm(s->chunk, s->total);
+    if (!isfinite(loss)) PUPIL_TRY(pupil_agree(s->j->world, s->failed));
     if (!isfinite(norm) || !isfinite(loss))
         return pupil_fail(PUPIL_ENUMERIC, "%s: the loss of step %lld is not finite (lr %g)", s->l->name, (long long)step + 1, s->l->lr);
-    pupil_adamw(s->l->params, s->m, s->v, grad, begin, end, s->run, s->runs, &s->c, pupil_lr_at(&s->c, step),
-                pupil_clip_factor(norm, s->c.grad_clip_norm), step + 1);
+    double lr = pupil_lr_at(&s->c, step), clip = pupil_clip_factor(norm, s->c.grad_clip_norm);
+    pupil_adamw(s->l->params, s->m, s->v, grad, begin, end, s->run, s->slow, &s->c, lr * s->l->slow_lr / s->l->lr, clip, step + 1);
+    pupil_adamw(s->l->params, s->m, s->v, grad, begin, end, s->run + s->slow, s->runs - s->slow, &s->c, lr, clip, step + 1);
     return gather(s, s->l->params, sizeof(float), 1);
 }
 
@@ -96,7 +99,7 @@ static int one_step(learner *s, int64_t step, double *ret_loss)
     PUPIL_TRY(pupil_max(s->j->world, &stop, 1));
     if (stop) return pupil_fail(PUPIL_ESTOP, "stopped by signal %lld during the evaluation", (long long)stop);
     slots(s, step);
-    PUPIL_TRY(pupil_slot_sum_doubles(s->j->world, SLOTS, s->loss, 1, ret_loss));
+    PUPIL_TRY(pupil_slot_sum_doubles(s->j->world, LESSON_SLOTS, s->loss, 1, ret_loss));
     return advance(s, step, *ret_loss);
 }
 
@@ -106,7 +109,7 @@ int learn(job *j, const lesson *l)
     char eta[32];
     double since = pupil_now(), loss;
     learner_new(&s, j, l);
-    int r = pupil_slot_sum_new(j->world, j->conf->ranks.reduce, SLOTS, s.total, s.range, 0, &s.sum);
+    int r = pupil_slot_sum_new(j->world, j->conf->ranks.reduce, LESSON_SLOTS, s.total, s.range, 0, &s.sum);
     for (int64_t step = 0; step < s.c.steps && r == 0; step++) {
         r = one_step(&s, step, &loss);
         double left = (pupil_now() - since) / (double)(step + 1) * (double)(s.c.steps - step - 1);

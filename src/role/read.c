@@ -182,14 +182,14 @@ typedef struct {
     const pupil_tokens *p; /* of the pictures */
 } stage;
 
-static double gradient(void *ctx, const float *params, const int64_t *which, int64_t n, double scale, float *grads)
+static int gradient(void *ctx, const float *params, const int64_t *which, int64_t n, double scale, float *grads, double *ret)
 {
     const stage *s = ctx;
     pupil_reading *it = pupil_alloc((size_t)(n + 1) * sizeof *it);
     for (int64_t i = 0; i < n; i++) it[i] = item(s->w, s->t, s->p, which[i]);
-    double loss = pupil_reader_gradient(s->w->r, params, it, n, scale, grads);
+    *ret = pupil_reader_gradient(s->w->r, params, it, n, scale, grads);
     pupil_free(&it);
-    return loss;
+    return 0;
 }
 
 static int teach_stage(reading_room *w, const texts *t, const pupil_tokens *p, int64_t epochs, uint64_t order, const char *name, const char *what)

@@ -164,13 +164,19 @@ int results_write(const job *j, const results *r)
     return code;
 }
 
+static const struct {
+    const char *name, *protocol;
+} head_kind[HEADS] = {{"reader", "vqa.reader"}, {"fusion", "vqa.fusion"}, {"fusion, towers tuned", "vqa.fusion.tuned"}};
+
 void results_note_heads(results *r, const char *name, const pupil_rows *rows)
 {
     for (int64_t i = 0; i < rows->n; i++) {
         const pupil_row *row = &rows->row[i];
-        bool fusion = !strcmp(row->protocol, "vqa.fusion"), blind = !strcmp(row->protocol, "vqa.reader.question_only");
-        if (!fusion && !blind && strcmp(row->protocol, "vqa.reader") != 0) continue;
-        pupil_buf *b = &r->head[fusion];
+        bool blind = !strcmp(row->protocol, "vqa.reader.question_only");
+        int k = 0;
+        while (k < HEADS && strcmp(row->protocol, head_kind[k].protocol) != 0) k++;
+        if (k == HEADS && !blind) continue;
+        pupil_buf *b = &r->head[blind ? 0 : k];
         pupil_buf_printf(b, "%s%s %.2f", b->len ? "   " : "", blind ? "question only" : name, row->value);
     }
 }
@@ -182,8 +188,8 @@ void results_say(const results *r)
         for (int i = 0; i < r->n_who; i++) pupil_buf_printf(&b, "%s%s %.2f", i ? "   " : "", r->who[i].name, r->who[i].score.overall);
         pupil_info("vqa      %s   (official accuracy, %lld held-out questions)", b.s, (long long)r->test->n);
     }
-    for (int k = 0; k < 2; k++)
-        if (r->head[k].len) pupil_info("%s   %s   (the same questions)", k ? "fusion" : "reader", r->head[k].s);
+    for (int k = 0; k < HEADS; k++)
+        if (r->head[k].len) pupil_info("%s   %s   (the same questions)", head_kind[k].name, r->head[k].s);
     for (int i = 0; i < r->n_rank; i++) {
         const ranker *k = &r->rank[i];
         if (k->r1_only)

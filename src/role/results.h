@@ -6,6 +6,8 @@
 
 #include "pupil/eval.h"
 
+enum { HEADS = 3 }; /* heads on token features: the reader, the fusion head, and one whose towers are tuned */
+
 /* A question set and the pictures it is about. */
 typedef struct {
     pupil_vqa_set *set;
@@ -44,7 +46,7 @@ typedef struct {
     int n_rank;
     int64_t pairs;
     const char *rows; /* JSON objects for a list, or NULL */
-    pupil_buf head[2]; /* what the reader and the fusion head of each model scored, for a person */
+    pupil_buf head[HEADS]; /* what the reader and the fusion heads of each model scored, for a person */
 } results;
 
 /* eval.json, vqa_results.json and samples/ in the run directory; one rank. */

@@ -9,6 +9,7 @@ const study_metric study_metrics[METRICS] = {
     {"vqa.zero_shot", "accuracy", "VQA, ranked answers", "%"},
     {"vqa.reader", "accuracy", "VQA, generative reader", "%"},
     {"vqa.fusion", "accuracy", "VQA, fusion head", "%"},
+    {"vqa.fusion.tuned", "accuracy", "VQA, fusion head, towers tuned", "%"},
     {"zero_shot", "top1", "zero-shot classes", "%"},
     {"retrieval.square", "image_to_text_r10", "image to text R@10", "%"},
     {"retrieval.square", "text_to_image_r10", "text to image R@10", "%"},

@@ -31,7 +31,7 @@ void stats_ols(const double *const *x, int k, const double *y, int n, int lost, 
 
 /* ---- a study directory, read (gather.c) --------------------------------------------------------------- */
 /* Figures that the page is about, in its order; one that no cell has is left out. */
-enum { METRICS = 8 };
+enum { METRICS = 9 };
 typedef struct {
     const char *protocol, *metric, *label, *unit;
 } study_metric;

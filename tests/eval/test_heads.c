@@ -376,24 +376,33 @@ static void reader_causal(void **state)
 }
 
 /* ---- the fusion head ------------------------------------------------------------------------------ */
-enum { TEXT_WIDTH = 6, ANSWERS = 5, POOLED = 7 };
+enum { TEXT_WIDTH = 6, TEXT_ROWS = 16, ANSWERS = 5, POOLED = 7 };
 typedef struct {
     pupil_fusion *f;
-    uint16_t *image, *text;
+    float *image, *text; /* the features of all items */
     float target[TEXTS][ANSWERS], pooled[TEXTS][POOLED];
     pupil_fusing item[TEXTS];
 } fusing;
 
-static void fusing_new(fusing *k)
+static float *unpacked(uint64_t seed, int64_t n)
+{
+    uint16_t *f16 = features(seed, n);
+    float *x = floats(n);
+    pupil_f16_unpack(x, f16, n);
+    pupil_free(&f16);
+    return x;
+}
+
+static void fusing_new(fusing *k, int64_t layers)
 {
     static const int64_t rows[TEXTS] = {3, 7, 2, 4};
-    *k = (fusing){.image = features(5, TEXTS * IMAGE_ROWS * IMAGE_WIDTH), .text = features(6, 16 * TEXT_WIDTH)};
-    k->f = pupil_fusion_new(&(pupil_fusion_arch){IMAGE_WIDTH, TEXT_WIDTH, 12, 2, 3, 20, ANSWERS, POOLED});
+    *k = (fusing){.image = unpacked(5, TEXTS * IMAGE_ROWS * IMAGE_WIDTH), .text = unpacked(6, TEXT_ROWS * TEXT_WIDTH)};
+    k->f = pupil_fusion_new(&(pupil_fusion_arch){IMAGE_WIDTH, TEXT_WIDTH, 12, layers, 3, 20, ANSWERS, POOLED});
     for (int64_t i = 0, at = 0; i < TEXTS; at += rows[i++]) {
         k->target[i][i] = 0.9f;
         for (int j = 0; j < POOLED; j++) k->pooled[i][j] = (float)sin(1 + 3 * j + (double)i);
         k->target[i][(i + 2) % ANSWERS] = 0.3f;
-        k->item[i] = (pupil_fusing){k->image + i * IMAGE_ROWS * IMAGE_WIDTH, k->text + at * TEXT_WIDTH, IMAGE_ROWS, rows[i], k->pooled[i], k->target[i]};
+        k->item[i] = (pupil_fusing){k->image + i * IMAGE_ROWS * IMAGE_WIDTH, k->text + at * TEXT_WIDTH, IMAGE_ROWS, rows[i], NULL, NULL, k->pooled[i], k->target[i]};
     }
 }
 
@@ -416,13 +425,45 @@ static double fusing_value(void *ctx, const float *params)
 static void fusion_gradient(void **state)
 {
     (void)state;
+    for (int64_t layers = 0; layers <= 2; layers += 2) {
+        fusing k;
+        fusing_new(&k, layers);
+        const pupil_table *t = pupil_fusion_table(k.f);
+        float *p = parameters(t), *g = floats(t->total);
+        pupil_fusion_gradient(k.f, p, k.item, TEXTS, 0.25, g);
+        directions("fusion", t, p, g, fusing_value, &k);
+        DROP(p, g);
+        fusing_free(&k);
+    }
+}
+
+/* Of the features themselves, which a tuned tower goes on from: one at a time. */
+static void fusion_features(void **state)
+{
+    (void)state;
     fusing k;
-    fusing_new(&k);
+    fusing_new(&k, 2);
     const pupil_table *t = pupil_fusion_table(k.f);
-    float *p = parameters(t), *g = floats(t->total);
+    int64_t n[2] = {TEXTS * IMAGE_ROWS * IMAGE_WIDTH, TEXT_ROWS * TEXT_WIDTH};
+    float *p = parameters(t), *g = floats(t->total), *plain = floats(t->total), *d[2] = {floats(n[0]), floats(n[1])}, *x[2] = {k.image, k.text};
+    pupil_fusion_gradient(k.f, p, k.item, TEXTS, 0.25, plain);
+    for (int i = 0; i < TEXTS; i++) k.item[i].dimage = d[0] + (k.item[i].image - k.image), k.item[i].dtext = d[1] + (k.item[i].text - k.text);
     pupil_fusion_gradient(k.f, p, k.item, TEXTS, 0.25, g);
-    directions("fusion", t, p, g, fusing_value, &k);
-    DROP(p, g);
+    assert_memory_equal(g, plain, (size_t)t->total * sizeof *g);
+    double size = 0;
+    for (int s = 0; s < 2; s++)
+        for (int64_t i = 0; i < n[s]; i++) size += fabs((double)d[s][i]) / (double)(n[0] + n[1]);
+    for (int i = 0; i < TEXTS; i++) k.item[i].dimage = k.item[i].dtext = NULL;
+    for (int s = 0; s < 2; s++)
+        for (int64_t i = 0; i < n[s]; i += 3) {
+            float keep = x[s][i], h = 0.02f;
+            double v[2];
+            for (int sign = 0; sign < 2; sign++) x[s][i] = keep + (sign ? -h : h), v[sign] = fusing_value(&k, p);
+            x[s][i] = keep;
+            double want = (v[0] - v[1]) / (2 * (double)h);
+            assert_true(fabs(want - (double)d[s][i]) < 0.02 * fabs(want) + 0.05 * size);
+        }
+    DROP(p, g, plain, d[0], d[1]);
     fusing_free(&k);
 }
 
@@ -431,7 +472,7 @@ static void fusion_apart(void **state)
 {
     (void)state;
     fusing k;
-    fusing_new(&k);
+    fusing_new(&k, 2);
     float *p = parameters(pupil_fusion_table(k.f)), all[TEXTS * ANSWERS];
     fusion_batch b;
     fusion_forward(k.f, p, k.item, TEXTS, &b);
@@ -446,7 +487,7 @@ static void fusion_apart(void **state)
         for (int a = 0; a < ANSWERS; a++) assert_true(all[i * ANSWERS + a] <= all[i * ANSWERS + answer[i]]);
     for (int part = 0; part < 3; part++) {
         if (part == 2) k.pooled[0][3] += 1;
-        else (part ? k.text : k.image)[1] ^= 0x8000;
+        else (part ? k.text : k.image)[1] *= -1;
         fusion_forward(k.f, p, &k.item[0], 1, &b);
         float moved = 0;
         for (int a = 0; a < ANSWERS; a++) moved = fmaxf(moved, fabsf(b.z[a] - all[a]));
@@ -460,6 +501,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(reader_gradient), cmocka_unit_test(reader_is_llama), cmocka_unit_test(decoder_of_a_folder),
                                        cmocka_unit_test(decoder_refused), cmocka_unit_test(reader_cache), cmocka_unit_test(reader_causal),
-                                       cmocka_unit_test(fusion_gradient), cmocka_unit_test(fusion_apart)};
+                                       cmocka_unit_test(fusion_gradient), cmocka_unit_test(fusion_features), cmocka_unit_test(fusion_apart)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -656,6 +656,59 @@ static void token_features(void **state)
     }
 }
 
+/* sum(token features * cotangent) of one side, of the float parameters. */
+static double tokens_value(world *w, pupil_acts *a, pupil_scratch *s, int side, const float *cotangent, float *out, float *pooled)
+{
+    double sum = 0;
+    fast_features(w, a, s, pooled, pooled);
+    if (side == 0) pupil_image_tokens(w->c, a, out);
+    else pupil_text_tokens(w->c, a, out);
+    int64_t n = side ? w->cu[w->n] * pupil_clip_arch(w->c)->text.width : w->n * pupil_arch_tokens(pupil_clip_arch(w->c)) * pupil_clip_arch(w->c)->image.width;
+    for (int64_t i = 0; i < n; i++) sum += (double)out[i] * cotangent[i];
+    return sum;
+}
+
+/* Of every tensor below the last block, along a random direction, by differences of the float features; of the others none. */
+static void token_gradients(void **state)
+{
+    for (int k = 0; k < PUPIL_COUNT(tiny); k++) {
+        world w;
+        world_new(&w, &tiny[k], 3);
+        const pupil_table *t = pupil_clip_table(w.c);
+        int64_t room = PUPIL_MAX(3 * pupil_arch_tokens(&tiny[k]) * tiny[k].image.width, w.cu[3] * tiny[k].text.width);
+        pupil_acts *a = pupil_acts_new(w.c, 3, true);
+        pupil_scratch *s = pupil_scratch_new(w.c, 3);
+        float *pooled = floats(3 * w.embed), *out = floats(room), *grads = floats(w.total);
+        double *random = normals(9, room, 0, 1);
+        float *cotangent = to_floats(random, room);
+        fast_features(&w, a, s, pooled, pooled);
+        pupil_image_tokens_backward(w.c, w.fparams, a, s, cotangent, grads);
+        pupil_text_tokens_backward(w.c, w.fparams, a, s, cotangent, grads);
+        int with = 0, without = 0;
+        for (int64_t i = 0; i < t->n; i++) {
+            const pupil_tensor *x = &t->t[i];
+            float *p = w.fparams + x->offset;
+            double *dir = normals(77, x->count, 0, 1), size = l2(dir, x->count), want, got = 0, h = 4e-3, v[2];
+            double *keep = to_doubles(p, x->count), *g = to_doubles(grads + x->offset, x->count), norm = l2(g, x->count);
+            if (tiny[k].no_k_bias && strstr(x->name, "qkv.bias")) memset(dir + x->count / 3, 0, (size_t)(x->count / 3) * sizeof *dir);
+            for (int sign = 0; sign < 2; sign++) {
+                for (int64_t j = 0; j < x->count; j++) p[j] = (float)(keep[j] + (sign ? -h : h) * dir[j] / size);
+                v[sign] = tokens_value(&w, a, s, !strncmp(x->name, "visual.", 7) ? 0 : 1, cotangent, out, pooled);
+            }
+            for (int64_t j = 0; j < x->count; j++) p[j] = (float)keep[j], got += g[j] * dir[j] / size;
+            want = (v[0] - v[1]) / (2 * h);
+            CHECK(fabs(got - want) <= 0.01 * norm + 5e-3, "model %d, %s: %.6g, by differences %.6g (size %.3g)", k, x->name, got, want, norm);
+            norm > 0 ? with++ : without++;
+            DROP(dir, keep, g);
+        }
+        assert_true(with >= 3 && without > 12); /* a model of one block trains its embeddings alone */
+        DROP(pooled, out, grads, random, cotangent);
+        pupil_acts_free(&a);
+        pupil_scratch_free(&s);
+        world_end(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -667,6 +720,7 @@ int main(void)
         cmocka_unit_test(keeping_activations_changes_no_bit),
         cmocka_unit_test(a_row_hardly_depends_on_the_batch),
         cmocka_unit_test(token_features),
+        cmocka_unit_test(token_gradients),
         cmocka_unit_test(presets_have_the_published_sizes),
         cmocka_unit_test(initial_parameters),
     };

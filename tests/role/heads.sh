@@ -13,12 +13,13 @@ fail() {
 }
 small="--set eval.reader.enable=true --set eval.reader.width=16 --set eval.reader.heads=2 --set eval.reader.kv_heads=1 --set eval.reader.epochs=1
   --set eval.reader.caption_epochs=1 --set eval.reader.caption_pictures=200 --set eval.fusion.enable=true --set eval.fusion.width=16
-  --set eval.fusion.heads=2 --set eval.fusion.epochs=1"
+  --set eval.fusion.heads=2 --set eval.fusion.epochs=1 --set eval.fusion.tune=1 --set eval.fusion.lr=1e-2"
 folders="--set run.dir=$dir/run --set teacher.dir=$dir/teacher --set cache.dir=$dir/cache"
 "$here/../mpirun.sh" 2 "$pupil" run "$here/tiny.yaml" $folders $small >"$dir/log" 2>&1 || { cat "$dir/log"; fail "the run"; }
 grep -q '^reader   student [0-9.]*   question only [0-9.]*   teacher ' "$dir/log" || { cat "$dir/log"; fail "no line about the reader"; }
 grep -q '^fusion   student [0-9.]*   teacher ' "$dir/log" || { cat "$dir/log"; fail "no line about the fusion head"; }
-for protocol in vqa.reader vqa.reader.question_only vqa.fusion; do
+grep -q '^fusion, towers tuned   student [0-9.]*   teacher ' "$dir/log" || { cat "$dir/log"; fail "no line about the tuned fusion head"; }
+for protocol in vqa.reader vqa.reader.question_only vqa.fusion vqa.fusion.tuned; do
   grep -q "\"protocol\": \"$protocol\", \"metric\": \"accuracy\"" "$dir/run/results.jsonl" || fail "no row of $protocol"
   grep -q "$protocol" "$dir/run/report.html" || fail "$protocol is not in the report"
 done
@@ -27,8 +28,9 @@ questions=$(grep -c '"question_id"' "$dir/run/vqa_reader_results.json")
 [ "$(wc -l <"$dir/run/answers.txt")" -ge 2 ] || fail "no answers.txt"
 tr -d '\n' <"$dir/run/vqa_fusion_results.json" | grep -o '"answer": "[^"]*"' | sed 's/.*: "//; s/"//' | sort -u >"$dir/said"
 sort "$dir/run/answers.txt" | comm -23 "$dir/said" - | grep -q . && fail "the fusion head says what is not in answers.txt"
-[ "$(ls "$dir/run/heads" | wc -l)" = 5 ] || fail "five heads were trained, and $(ls "$dir/run/heads" | wc -l) are kept"
-echo "ok   two heads of student and teacher, and one that sees nothing"
+[ "$(ls "$dir/run/heads" | wc -l)" = 7 ] || fail "seven heads were trained, and $(ls "$dir/run/heads" | wc -l) are kept"
+cmp -s "$dir/run/vqa_fusion_results.json" "$dir/run/vqa_fusion_tuned_results.json" && fail "tuned towers say what frozen ones say"
+echo "ok   three heads of student and teacher, and one that sees nothing"
 
 score() { # name: scores the student again, as another part of the settings has changed; prints the reader's accuracy
   "$pupil" eval "$here/tiny.yaml" $folders $small --set eval.sample_questions="$1" >"$dir/log" 2>&1 || { cat "$dir/log"; fail "eval $1"; }

@@ -8,7 +8,7 @@ pupil=$PUPIL_BIN
 dir=$(mktemp -d "${TMPDIR:-/tmp}/pupil-invariance.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 heads="--set eval.reader.enable=true --set eval.reader.width=16 --set eval.reader.heads=2 --set eval.reader.kv_heads=1 --set eval.reader.epochs=1
-  --set eval.reader.caption_epochs=1 --set eval.fusion.enable=true --set eval.fusion.width=16 --set eval.fusion.heads=2 --set eval.fusion.epochs=1"
+  --set eval.reader.caption_epochs=1 --set eval.fusion.enable=true --set eval.fusion.width=16 --set eval.fusion.heads=2 --set eval.fusion.epochs=1 --set eval.fusion.tune=1 --set eval.fusion.lr=1e-2"
 run() { # name ranks [--set ...]
   name=$1
   np=$2
@@ -32,7 +32,7 @@ run recompute 2 --set student.train.recompute=true
 bad=0
 for name in two-split three-split four-split two-chained four-chained messages nodes recompute; do
   for file in teacher/model.safetensors model.safetensors eval.json results.jsonl vqa_zero_shot_results.json \
-    vqa_reader_results.json vqa_reader_question_only_results.json vqa_fusion_results.json; do
+    vqa_reader_results.json vqa_reader_question_only_results.json vqa_fusion_results.json vqa_fusion_tuned_results.json; do
     want=$(sum one $file)
     have=$(sum "$name" $file)
     if [ "$want" = "$have" ]; then

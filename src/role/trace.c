@@ -1,7 +1,7 @@
 /* trace.c: when each phase of a step began and ended, and when each bucket of gradients was ready, posted and done, on every
- * rank: trace.json in the Trace Event Format, which ui.perfetto.dev and chrome://tracing draw. Its array is never closed, as
- * that format allows, so that a run that is killed leaves a whole file. Times of a rank are from its own beginning of the step:
- * the clocks of nodes differ. */
+ * rank: trace.json in the Trace Event Format, which ui.perfetto.dev and chrome://tracing draw. A run that is
+ * killed leaves the array open, which that format allows. Times of a rank are from its own beginning of the step: the clocks of
+ * nodes differ. */
 #include "trainer.h"
 
 #include <errno.h>
@@ -17,6 +17,7 @@ struct trace {
     double begun, at; /* this step, on this rank; the last step's end in the file: microseconds */
     span *span;
     int64_t room, n;
+    const char *lead; /* what goes before the next event */
 };
 
 int trace_open(const char *path, bool writes, int64_t slots, trace **ret)
@@ -26,7 +27,7 @@ int trace_open(const char *path, bool writes, int64_t slots, trace **ret)
     t->room = 8 + 3 * slots;
     t->span = pupil_alloc((size_t)t->room * sizeof *t->span);
     if (writes && !(t->f = fopen(path, "w"))) return pupil_fail(PUPIL_EIO, "%s: %s", path, strerror(errno));
-    if (writes) fputs("[", t->f);
+    t->lead = "[";
     return 0;
 }
 
@@ -34,6 +35,7 @@ void trace_close(trace **tp)
 {
     trace *t = *tp;
     if (!t) return;
+    if (t->f) fprintf(t->f, "%s]\n", *t->lead == '[' ? "[" : "");
     if (t->f) fclose(t->f);
     pupil_free(&t->span);
     pupil_free(tp);
@@ -53,7 +55,8 @@ void trace_span(trace *t, phase which, double begin, double end)
 
 static void event(trace *t, const char *name, int64_t number, int rank, int line, double begin, double end)
 {
-    fprintf(t->f, "{\"name\":\"%s", name);
+    fprintf(t->f, "%s{\"name\":\"%s", t->lead, name);
+    t->lead = ",\n";
     if (number >= 0) fprintf(t->f, " %lld", (long long)number);
     fprintf(t->f, "\",\"ph\":\"X\",\"pid\":%d,\"tid\":%d,\"ts\":%.1f,\"dur\":%.1f", rank, line, t->at + 1e6 * begin, 1e6 * (end - begin));
 }
@@ -64,15 +67,15 @@ static double write_rank(trace *t, int rank, int64_t step, const double *x, int6
     double end = 0;
     for (int64_t i = 0; i < (int64_t)x[0]; i++) end = PUPIL_MAX(end, x[3 + 3 * i]);
     event(t, "step", step, rank, 0, 0, end);
-    fputs("},\n", t->f);
+    fputs("}", t->f);
     for (int64_t i = 0; i < (int64_t)x[0]; i++) {
         event(t, phase_name[(int)x[1 + 3 * i]], -1, rank, 0, x[2 + 3 * i], x[3 + 3 * i]);
-        fputs("},\n", t->f);
+        fputs("}", t->f);
     }
     for (int64_t k = 0; k < buckets; k++) {
         const double *b = x + 1 + 3 * t->room + k * BUCKET_WORDS;
         event(t, "bucket", k, rank, 1 + (int)k, b[3], b[5]);
-        fprintf(t->f, ",\"args\":{\"elements\":%.0f,\"first\":%.0f,\"ready_us\":%.1f,\"posted_us\":%.1f,\"done_us\":%.1f,\"polls\":%.0f}},\n", b[1] - b[0],
+        fprintf(t->f, ",\"args\":{\"elements\":%.0f,\"first\":%.0f,\"ready_us\":%.1f,\"posted_us\":%.1f,\"done_us\":%.1f,\"polls\":%.0f}}", b[1] - b[0],
                 b[0], 1e6 * b[3], 1e6 * b[4], 1e6 * b[5], b[2]);
     }
     return end;

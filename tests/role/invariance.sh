@@ -48,4 +48,5 @@ for event in '"step 2","ph":"X","pid":0' '"backward","ph":"X","pid":2' '"bucket 
   grep -q "$event" "$trace" || { echo "DIFF $trace: no $event"; bad=1; }
 done
 grep -q '"step 3"' "$trace" && { echo "DIFF $trace: a third step"; bad=1; }
+[ "$(head -c 1 "$trace")$(tail -n 1 "$trace" | tail -c 2)" = "[]" ] || { echo "DIFF $trace: no closed list"; bad=1; }
 exit $bad

@@ -94,6 +94,7 @@ static const char page_formats[] =
     "  vqa_fusion_tuned_results.json   the same for the heads on patch tokens (eval.reader, eval.fusion)\n"
     "  answers.txt         the answers that the probe and the fusion head choose from, a line each\n"
     "  heads/              what trained heads answered, a line a question: a head is trained once\n"
+    "  trace.json          with run.trace_steps: phases and gradient buckets of each rank, for ui.perfetto.dev\n"
     "  run.json            versions, plan, teacher, student, cache, seconds by phase\n"
     "  report.html         all of it on one page; tables/*.csv hold the same numbers\n"
     "\n"

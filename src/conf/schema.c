@@ -228,7 +228,7 @@ const field schema[] = {
     I("eval.reader.caption_pictures", eval.reader.caption_pictures, "16384", 0, BIG, FREE, "at most so many of these pictures; 0: all of the training split"),
     I("eval.reader.epochs", eval.reader.epochs, "6", 1, 100000, FREE, "second stage: epochs of answering the training questions"),
     I("eval.reader.batch", eval.reader.batch, "64", 1, 1 << 20, FREE, "texts a step, over all ranks"),
-    F("eval.reader.lr", eval.reader.lr, "2e-3", 0, 1e3, FREE, "peak learning rate of both stages"),
+    F("eval.reader.lr", eval.reader.lr, "1e-3", 0, 1e3, FREE, "peak learning rate of both stages"),
     I("eval.reader.answer_tokens", eval.reader.answer_tokens, "10", 1, 4096, FREE, "an answer has at most so many tokens"),
     B("eval.fusion.enable", eval.fusion.enable, "false", FREE, "a fusion head, as METER has it: co-attention of the frozen student's patch tokens and the question's tokens, then one logit for each listed answer (`fusion: true` for short)"),
     I("eval.fusion.width", eval.fusion.width, "128", 8, 16384, FREE, "width of both streams; their MLPs are 8/3 of it"),

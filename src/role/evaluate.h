@@ -52,6 +52,15 @@ int evaluation_probe(evaluation *e, scored *s, bool baselines);    /* rows vqa.*
 /* heads.c: rows vqa.reader, vqa.fusion, vqa.fusion.tuned and, with the baselines, vqa.reader.question_only; the student's answers in the run directory. */
 int evaluation_heads(evaluation *e, scored *s, bool baselines, bool student);
 int evaluation_retrieve(evaluation *e, scored *s);                 /* rows retrieval.square; e->r.rank */
+/* The answers index[] of the list to all held-out questions, by whom; rows (may be NULL) get the protocol's figures. */
+void evaluation_answered(evaluation *e, const char *name, const int32_t *index, const char *protocol, pupil_rows *rows);
+
+/* ---- remember.c: not collective ---- */
+void evaluation_digest_questions(const evaluation *e, char hex[65]); /* what is asked, of what data, and by which seed */
+void evaluation_digest_protocols(const evaluation *e, char hex[65]); /* all that scores depend on, but for the model */
+/* What the teacher scored under this key, into e->r and s. False where it is missing, or of another key. */
+bool evaluation_recall(evaluation *e, const job_teacher *t, const char *key, scored *s);
+int evaluation_remember(const evaluation *e, const job_teacher *t, const char *key, const scored *s);
 /* Digest of all that rows of `part` depend on. */
 void evaluation_key(const evaluation *e, const char *weights, const char *tokenizer, const char *part, char hex[65]);
 

@@ -109,6 +109,7 @@ typedef struct {
     ols fit;
 } study_regression;
 bool study_regress(const study_data *s, int metric, study_regression *ret);
+static inline const char *study_teacher_name(const study_data *s, int t) { return s->teacher < 0 ? "teacher" : s->axis[s->teacher].point[t]; }
 /** Score of the cell without a teacher that is `r` else, or NaN. */
 double study_plain(const study_data *s, const study_row *r, int metric);
 /** Mean student score by teacher over all cells with point k of an axis, and how many cells. */

@@ -53,8 +53,6 @@ typedef struct {
     double height; /* of all names, in heights of the graph */
 } nameplates;
 
-static const char *teacher_name(const study_data *s, int t) { return s->teacher < 0 ? "teacher" : s->axis[s->teacher].point[t]; }
-
 static void by_score(nameplates *p)
 {
     for (int i = 0; i < PUPIL_STUDY_POINTS; i++) {
@@ -81,7 +79,7 @@ static nameplates place_names(const study_data *s, int metric, span x)
     study_teacher_intervals(s, metric, p.own, p.low, p.high);
     by_score(&p);
     for (int k = 0; k < p.n; k++) {
-        size_t letters = strlen(teacher_name(s, p.t[k]));
+        size_t letters = strlen(study_teacher_name(s, p.t[k]));
         double wide = 0.03 * (2 + (double)letters) * fmax(x.high - x.low, 1e-6);
         int row = 0;
         p.at[k] = p.own[p.t[k]];
@@ -110,10 +108,10 @@ static void name_teachers(pupil_buf *script, const study_data *s, const nameplat
                              plot_colour("--teacher"));
         if (p->upright) {
             pupil_buf_printf(script, "set arrow from first %.9g, graph %.3f to first %.9g, graph %.3f nohead lw 0.8 dt 3 lc rgb \"%s\"\n", p->own[t], top, p->at[k], top + 0.035, muted);
-            pupil_buf_printf(script, "set label \"%s\" noenhanced at first %.9g, graph %.3f left rotate by 90 textcolor rgb \"%s\" font \",11\"\n", teacher_name(s, t), p->at[k],
+            pupil_buf_printf(script, "set label \"%s\" noenhanced at first %.9g, graph %.3f left rotate by 90 textcolor rgb \"%s\" font \",11\"\n", study_teacher_name(s, t), p->at[k],
                              top + 0.045, ink);
         } else {
-            pupil_buf_printf(script, "set label \"%s\" noenhanced at first %.9g, graph %.3f center textcolor rgb \"%s\" font \",13\"\n", teacher_name(s, t), p->at[k], top + 0.027, ink);
+            pupil_buf_printf(script, "set label \"%s\" noenhanced at first %.9g, graph %.3f center textcolor rgb \"%s\" font \",13\"\n", study_teacher_name(s, t), p->at[k], top + 0.027, ink);
         }
     }
 }

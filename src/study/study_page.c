@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-static const char *teacher_name(const study_data *s, int t) { return s->teacher < 0 ? "teacher" : s->axis[s->teacher].point[t]; }
 static int teachers_of(const study_data *s) { return s->teacher < 0 ? 1 : s->axis[s->teacher].n; }
 
 static void value(pupil_buf *b, double x, int digits, const char *class)
@@ -54,7 +53,7 @@ static void teacher_bars(pupil_buf *b, const study_data *s, int metric)
         if (!isfinite(own[t])) continue;
         html(b, "<span class=\"name\">%s</span><span class=\"track two\"><i class=\"teacher\" style=\"width:%.1f%%\"></i>"
                 "<i class=\"student\" style=\"width:%.1f%%\"></i></span><span class=\"value\">%.1f &rarr; %.1f</span>\n",
-             teacher_name(s, t), 100 * own[t] / top, 100 * mean[t] / top, own[t], mean[t]);
+             study_teacher_name(s, t), 100 * own[t] / top, 100 * mean[t] / top, own[t], mean[t]);
     }
     html(b, "</div><ul class=\"legend\"><li><span class=\"key block\" style=\"background:var(--teacher)\"></span>%s of the teacher</li>"
             "<li><span class=\"key block\" style=\"background:var(--accent)\"></span>mean of its students</li></ul></div>\n", study_metrics[metric].label);
@@ -224,7 +223,7 @@ static void students_table(pupil_buf *b, const study_data *s, int m)
     study_group_by_teacher(s, m, &g);
     study_teachers(s, m, own);
     html(b, "<h3>%s</h3>\n<div class=\"scroll\"><table><thead><tr><th>student</th>", study_metrics[m].label);
-    for (int t = 0; t < teachers_of(s); t++) html(b, "<th>%s</th>", teacher_name(s, t));
+    for (int t = 0; t < teachers_of(s); t++) html(b, "<th>%s</th>", study_teacher_name(s, t));
     html(b, "<th>regret</th></tr></thead>\n<tbody>\n<tr class=\"kind\"><th scope=\"row\">the teacher itself</th>");
     for (int t = 0; t < teachers_of(s); t++) value(b, own[t], 1, "");
     html(b, "<td></td></tr>\n");
@@ -256,7 +255,7 @@ static void order_of(pupil_buf *b, const study_data *s, const double *mean)
             if (isfinite(mean[t]) && !taken[t] && (best < 0 || mean[t] > mean[best])) best = t;
         if (best < 0) break;
         taken[best] = true;
-        html(b, "%s%s", n ? " > " : "", teacher_name(s, best));
+        html(b, "%s%s", n ? " > " : "", study_teacher_name(s, best));
     }
 }
 
@@ -385,7 +384,7 @@ static void cost_row(pupil_buf *b, const study_data *s, int m, int t)
         if (t >= 0 && isfinite(plain)) gain += r->m[m].student - plain, squares += (r->m[m].student - plain) * (r->m[m].student - plain), gains++;
     }
     if (!n) return;
-    html(b, "<tr><th scope=\"row\">%s</th><td>%d</td>", t < 0 ? "no teacher" : teacher_name(s, t), n);
+    html(b, "<tr><th scope=\"row\">%s</th><td>%d</td>", t < 0 ? "no teacher" : study_teacher_name(s, t), n);
     hours(b, own);
     html(b, "<td>%s</td>", isfinite(bytes) ? pupil_bytes_text(bytes, text) : "\xe2\x80\x93");
     hours(b, cells / n);

@@ -226,12 +226,12 @@ void pupil_slot_sum_final(pupil_slot_sum *s, int64_t first, int64_t end)
 int pupil_slot_sum_scatter(pupil_slot_sum *s, float **ret_mine)
 {
     const pupil_comm *c = s->c;
-    PUPIL_REQUIRE(s->next == pupil_slot_first(s->slots, c->size, c->rank + 1)); /* all own slots are in */
+    PUPIL_REQUIRE(s->next == slots_of(s, c->rank + 1)); /* all own slots are in */
     if (c->size == 1) {
         *ret_mine = slots_vector(s, 0, 0) + s->at[0];
         return 0;
     }
-    if (pupil_slot_first(s->slots, c->size, c->rank) == s->next) {
+    if (slots_of(s, c->rank) == s->next) { /* it has none */
         buckets_begin(s);
         buckets_close(s);
     }

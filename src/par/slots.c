@@ -10,8 +10,6 @@
 int64_t pupil_slot_first(int64_t slots, int size, int rank) { return slots * rank / size; }
 
 /* ---- who holds what -------------------------------------------------------------------------------- */
-static int64_t slots_of(const pupil_slot_sum *s, int rank) { return pupil_slot_first(s->slots, s->c->size, rank); }
-
 static void list_leaves(pupil_slot_sum *s)
 {
     node cover[2 * TREE_LEVELS];

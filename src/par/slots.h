@@ -44,12 +44,11 @@ struct pupil_slot_sum {
 
 /* The v-th vector of a rank of this machine. */
 float *slots_vector(const pupil_slot_sum *s, int rank, int64_t v);
-/* The last slot's elements [a, b) join the nodes before it, as slots_end() will say. Not collective. */
+/* The last slot's elements [a, b) join the nodes before it, as pupil_slot_sum_end() will say. Not collective. */
 void slots_join(pupil_slot_sum *s, int64_t a, int64_t b);
-static inline bool slots_is_last(const pupil_slot_sum *s)
-{
-    return s->next + 1 == pupil_slot_first(s->slots, s->c->size, s->c->rank + 1);
-}
+/* The first slot of a rank. */
+static inline int64_t slots_of(const pupil_slot_sum *s, int rank) { return pupil_slot_first(s->slots, s->c->size, rank); }
+static inline bool slots_is_last(const pupil_slot_sum *s) { return s->next + 1 == slots_of(s, s->c->rank + 1); }
 
 size_t buckets_head(const pupil_slot_sum *s); /* bytes before a segment's vectors */
 void buckets_list(pupil_slot_sum *s, int64_t width);
